@@ -1,0 +1,77 @@
+"""Is a deep network well-behaved or pathological at initialisation, and why?
+
+A signal and an infinitesimal noise propagate together through randomly initialised networks; the moments that they
+have are kept in labelled cubes, and `ds.moments` answers from them. Importing this package loads neither torch, panel
+nor holoviews: each public name is loaded when it is first used.
+"""
+
+import sys
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from moments_xr import accessor as accessor
+
+if TYPE_CHECKING:
+    from moments_xr.analysis.sensitivity import alive as alive
+    from moments_xr.analysis.sensitivity import chi as chi
+    from moments_xr.analysis.sensitivity import effective_rank as effective_rank
+    from moments_xr.analysis.sensitivity import get as get
+    from moments_xr.analysis.sensitivity import increments as increments
+    from moments_xr.analysis.summary import summary as summary
+    from moments_xr.npz import open_npz as open_npz
+    from moments_xr.plan import plan as plan
+    from moments_xr.recipe import Recipe as Recipe
+    from moments_xr.recipe import recipe as recipe
+    from moments_xr.recipe import recipes as recipes
+    from moments_xr.run import propagate as propagate
+    from moments_xr.run import run as run
+    from moments_xr.store import open_cube as open_cube
+
+try:
+    __version__ = version("moments-xr")
+except PackageNotFoundError:  # a checkout on the path, not installed
+    __version__ = "0"
+
+_EXPORTS = {
+    "Recipe": "recipe",
+    "recipe": "recipe",
+    "recipes": "recipe",
+    "run": "run",
+    "propagate": "run",
+    "plan": "plan",
+    "open_cube": "store",
+    "open_npz": "npz",
+    "get": "analysis.sensitivity",
+    "chi": "analysis.sensitivity",
+    "increments": "analysis.sensitivity",
+    "effective_rank": "analysis.sensitivity",
+    "alive": "analysis.sensitivity",
+    "summary": "analysis.summary",
+}
+
+__all__ = sorted([*_EXPORTS, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'moments_xr' has no attribute '{name}'")
+    value = getattr(import_module(f"moments_xr.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class _Package(ModuleType):
+    """`run`, `plan` and `recipe` are functions, and modules of the same name: importing those may not hide these."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _EXPORTS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,80 @@
+"""`ds.moments` and `tree.moments`: one line a method, each calls the public function of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import xarray as xr
+
+
+@xr.register_dataset_accessor("moments")
+@xr.register_datatree_accessor("moments")
+class Moments:
+    """Answers from a cube, or along the swept coordinates from a sweep's DataTree."""
+
+    def __init__(self, ds: xr.Dataset | xr.DataTree) -> None:
+        self._ds = ds
+
+    def get(self, name: str, log: bool = False, channels: bool = False) -> xr.DataArray:
+        """A quantity by its registered name; see `moments_xr.get`."""
+        from moments_xr.analysis import sensitivity
+
+        return sensitivity.get(self._ds, name, log=log, channels=channels)
+
+    def nu1(self, tensor: Literal["signal"] = "signal", channels: bool = False) -> xr.DataArray:
+        """Mean, ν₁; see `moments_xr.get`."""
+        return self.get(f"nu1_{tensor}", channels=channels)
+
+    def nu1_abs(self, tensor: Literal["signal"] = "signal", log: bool = False, channels: bool = False) -> xr.DataArray:
+        """Mean absolute value, ν₁(|·|); see `moments_xr.get`."""
+        return self.get(f"nu1_abs_{tensor}", log=log, channels=channels)
+
+    def nu2(self, tensor: Literal["signal", "noise"] = "signal", log: bool = False, channels: bool = False) -> xr.DataArray:
+        """Mean square, ν₂ (of the noise it is μ₂); see `moments_xr.get`."""
+        return self.get("mu2_noise" if tensor == "noise" else "nu2_signal", log=log, channels=channels)
+
+    def mu2(self, tensor: Literal["signal", "noise"] = "signal", log: bool = False, channels: bool = False) -> xr.DataArray:
+        """Variance, μ₂; see `moments_xr.get`."""
+        return self.get(f"mu2_{tensor}", log=log, channels=channels)
+
+    def mu4(self, tensor: Literal["signal", "noise"] = "signal", log: bool = False, channels: bool = False) -> xr.DataArray:
+        """Fourth central moment, μ₄; see `moments_xr.get`."""
+        return self.get(f"mu4_{tensor}", log=log, channels=channels)
+
+    def chi(self, log: bool = False) -> xr.DataArray:
+        """Normalised sensitivity χ; see `moments_xr.chi`."""
+        from moments_xr.analysis import sensitivity
+
+        return sensitivity.chi(self._ds, log=log)
+
+    def increments(self, of: str = "chi", by: Literal["layer", "step"] = "layer", log: bool = False) -> xr.DataArray:
+        """Increments over layers or over steps; see `moments_xr.increments`."""
+        from moments_xr.analysis import sensitivity
+
+        return sensitivity.increments(self._ds, of, by=by, log=log)
+
+    def effective_rank(self, tensor: Literal["signal", "noise"] = "signal") -> xr.DataArray:
+        """Effective rank r_eff; see `moments_xr.effective_rank`."""
+        from moments_xr.analysis import sensitivity
+
+        return sensitivity.effective_rank(self._ds, tensor)
+
+    def alive(self, site: str = "output") -> xr.DataArray:
+        """Whether the signal is not all zero; see `moments_xr.alive`."""
+        from moments_xr.analysis import sensitivity
+
+        return sensitivity.alive(self._ds, site=site)
+
+    def summary(self, layers: Sequence[int] | None = None) -> xr.Dataset:
+        """What a person wants first; see `moments_xr.summary`."""
+        from moments_xr.analysis.summary import summary
+
+        return summary(self._ds, layers)
+
+    @property
+    def plot(self) -> Any:
+        """Pictures; see `moments_xr.plots`."""
+        from moments_xr.plots import Plots
+
+        return Plots(self._ds)

@@ -1,0 +1,260 @@
+"""Moments, normalised sensitivity and its increments, effective ranks, survival (THEORY 2 and 3)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from moments_xr.analysis.sweep import along_sweep
+from moments_xr.quantities import ARCHITECTURES, MOMENTS, STATISTICS, Architecture, scale_orders, symbol
+
+UNDEFINED = "NaN where the net is dead (ν₂ = 0) or its signal is a single point (μ₂ = 0 with ν₂ > 0)"
+
+
+class MissingError(LookupError):
+    """A cube lacks the piece that was asked for: the message names it."""
+
+
+@along_sweep
+def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False) -> xr.DataArray:
+    """A quantity by its registered name, of the tensors as they are (the cube keeps rescaled ones).
+
+    Parameters
+    ----------
+    ds
+        A cube (or the DataTree of a sweep).
+    name
+        A moment (`nu2_signal`), a statistic over channels (`mu2_ratio`), `reff_signal`, `reff_noise` or `chi`.
+    log
+        The natural logarithm, which never overflows; −inf where the quantity is zero.
+    channels
+        Of each channel, instead of the mean over channels; for cubes with `channels: all`.
+
+    Returns
+    -------
+    (realization, layer, site), with `channels` also channel; without unit.
+
+    Raises
+    ------
+    MissingError
+        The cube does not have it.
+    ValueError
+        There is no such quantity, or it may be negative and has no logarithm.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 2, "network.depth": 4}), progress=False)
+    >>> mx.get(ds, "nu2_signal", log=True).dims
+    ('realization', 'layer', 'site')
+    """
+    if name == "chi":
+        return chi(ds, log=log)
+    if name in ("reff_signal", "reff_noise"):
+        rank = effective_rank(ds, "signal" if name == "reff_signal" else "noise")
+        return _named(np.log(rank), f"log_{name}", f"log {rank.attrs['symbol']}", f"log of the {rank.attrs['long_name']}") if log else rank
+    if name not in MOMENTS and name not in STATISTICS:
+        names = ", ".join([*MOMENTS, *STATISTICS, "reff_signal", "reff_noise", "chi"])
+        raise ValueError(f"'{name}' is not a quantity; there are {names}")
+    row = MOMENTS.get(name) or STATISTICS[name]
+    if log and getattr(row, "signed", False):
+        raise ValueError(f"'{name}' may be negative and has no logarithm; use nu1_abs_signal, or log=False")
+    stored = _moment(ds, name, channels)
+    signal, noise = scale_orders(name)
+    scale = _scale(ds, "signal", signal) + _scale(ds, "noise", noise)
+    if log:
+        return _named(_log(stored) + scale, f"log_{name}", f"log {symbol(name)}", f"log of the {row.long_name}")
+    return _named(stored * np.exp(scale), name, symbol(name), row.long_name)
+
+
+@along_sweep
+def chi(ds: xr.Dataset, log: bool = False) -> xr.DataArray:
+    """Normalised sensitivity χ = (SNR⁰/SNR^l)^½ = (μ₂(dx^l) μ₂(x⁰) / (μ₂(x^l) μ₂(dx⁰)))^½ (THEORY 3; the paper's eq. 3).
+
+    Parameters
+    ----------
+    ds
+        A cube (or the DataTree of a sweep), with moments of both tensors or with `log_chi`.
+    log
+        log χ, which never overflows.
+
+    Returns
+    -------
+    (realization, layer, site). NaN where the net is dead (ν₂ = 0), or its signal is a single point (μ₂ = 0).
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 2, "network.depth": 4}), progress=False)
+    >>> bool((mx.chi(ds, log=True).sel(site="act", layer=4) > 0).all())
+    True
+    """
+    if "log_chi" in ds:
+        log_chi = ds["log_chi"].astype("f8")
+    else:
+        signal, noise = get(ds, "mu2_signal", log=True), get(ds, "mu2_noise", log=True)
+        log_chi = 0.5 * (noise - signal.where(signal > -np.inf) + _log(_input_mu2(ds)))
+    result = _named(log_chi, "log_chi", "log χ", "log of the normalised sensitivity") if log else None
+    if result is None:
+        result = _named(np.exp(log_chi), "chi", "χ", "normalised sensitivity")
+    return result.assign_attrs(comment=UNDEFINED)
+
+
+@along_sweep
+def increments(ds: xr.Dataset, of: str = "chi", by: Literal["layer", "step"] = "layer", log: bool = False) -> xr.DataArray:
+    """Increments δq = q(output)/q(input) of each layer, or of each step inside it (THEORY 3).
+
+    Parameters
+    ----------
+    ds
+        A cube (or the DataTree of a sweep).
+    of
+        `chi`, or any positive quantity that `get` knows.
+    by
+        `layer`: output over input of the same layer, so any `measure.every` works. `step`: of the parts of a layer; with
+        batch norm δ_BN and δ_φ; for bn_res the feed-forward increment inside the unit (`unit`), its parts, and `sum`.
+    log
+        log δq.
+
+    Returns
+    -------
+    (realization, layer), with `by="step"` also step, last.
+
+    Raises
+    ------
+    MissingError
+        The cube lacks a site that the increment needs.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 2, "network.depth": 4}), progress=False)
+    >>> mx.increments(ds, by="step").step.values.tolist()
+    ['bn', 'act']
+    """
+    if by not in ("layer", "step"):
+        raise ValueError(f"by='{by}' is not one of layer, step")
+    kind = architecture(ds)
+    values = get(ds, of, log=True)
+    present = [str(site) for site in np.atleast_1d(values["site"].values)] if "site" in values.coords else []
+    if by == "layer":
+        steps = {"layer": (kind.output, "input")}
+    else:
+        steps = {step: pair for step, pair in kind.steps.items() if set(pair) <= set(present)}
+    wanted = [site for pair in (steps or kind.steps).values() for site in pair]
+    lacking = [site for site in dict.fromkeys(wanted) if site not in present]
+    if lacking or "site" not in values.dims:
+        raise MissingError(f"increments by {by} need the sites {', '.join(dict.fromkeys(wanted))}; this cube has {', '.join(present)}")
+    parts = [values.sel(site=end, drop=True) - values.sel(site=start, drop=True) for end, start in steps.values()]
+    log_increment = parts[0] if by == "layer" else xr.concat(parts, "step").assign_coords(step=list(steps)).transpose(..., "step")
+    what = values.attrs["symbol"].removeprefix("log ")
+    if log:
+        return _named(log_increment, f"log_increment_{of}", f"log δ{what}", f"log-increment of {what} by {by}")
+    return _named(np.exp(log_increment), f"increment_{of}", f"δ{what}", f"increment of {what} by {by}")
+
+
+@along_sweep
+def effective_rank(ds: xr.Dataset, tensor: Literal["signal", "noise"] = "signal") -> xr.DataArray:
+    """Effective rank r_eff = Tr C / ‖C‖ of the signal or of the noise (THEORY 2): (realization, layer, site).
+
+    It is biased low by the number of vectors (batch times positions): compare only at equal numbers.
+
+    Raises
+    ------
+    MissingError
+        The cube does not have it.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 2, "network.depth": 4}), progress=False)
+    >>> bool((mx.effective_rank(ds) >= 1).all())
+    True
+    """
+    if tensor not in ("signal", "noise"):
+        raise ValueError(f"tensor='{tensor}' is not one of signal, noise")
+    name = f"reff_{tensor}"
+    if name not in ds:
+        raise MissingError(f"the cube has no {name}: measure it with measure.effective_rank: [{tensor}]")
+    return _named(ds[name].astype("f8"), name, "r_eff(x)" if tensor == "signal" else "r_eff(dx)", f"effective rank of the {tensor}")
+
+
+@along_sweep
+def alive(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
+    """Whether ν₂(x) > 0 after each layer, where a dead net stays dead (THEORY 4): (realization, layer), bool.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 2, "network.depth": 4}), progress=False)
+    >>> bool(mx.alive(ds).all())
+    True
+    """
+    stored = at_site(ds, _moment(ds, "nu2_signal", channels=False), site)
+    return _named(stored > 0, "alive", "ν₂ > 0", "whether the signal is not all zero")
+
+
+def architecture(ds: xr.Dataset) -> Architecture:
+    """The cube's architecture, from its recipe, its attribute `architecture`, or else from its sites."""
+    name = ds.attrs.get("architecture")
+    if name is None and "recipe" in ds.attrs:
+        name = json.loads(ds.attrs["recipe"])["network"]["architecture"]
+    if name is None:
+        sites = {str(site) for site in np.atleast_1d(ds["site"].values)} if "site" in ds.coords else set()
+        name = "bn_res" if "sum" in sites else "bn_ff" if "norm" in sites else "vanilla"
+    return ARCHITECTURES[name]
+
+
+def at_site(ds: xr.Dataset, values: xr.DataArray, site: str = "output") -> xr.DataArray:
+    """Values at a site, by name or `output`; as they are if the cube was already selected to one site.
+
+    Raises
+    ------
+    MissingError
+        The cube lacks that site.
+    """
+    if "site" not in values.dims:
+        return values
+    name = architecture(ds).output if site == "output" else site
+    present = [str(label) for label in values["site"].values]
+    if name not in present:
+        raise MissingError(f"the cube lacks the site '{name}'; it has {', '.join(present)}")
+    return values.sel(site=name)
+
+
+def _moment(ds: xr.Dataset, name: str, channels: bool) -> xr.DataArray:
+    """A stored moment, of the rescaled tensors."""
+    variable, dim = ("channel_moments", "moment") if channels else ("pooled_moments", "pooled_moment")
+    if channels and variable not in ds:
+        raise MissingError("the cube keeps no moments of single channels: measure them with measure.channels: all")
+    if variable not in ds or dim not in ds[variable].coords or name not in np.atleast_1d(ds[variable][dim].values):
+        raise MissingError(f"the cube lacks {name}")
+    values = ds[variable]
+    values = values.sel({dim: name}) if dim in values.dims else values
+    return values.drop_vars([dim, "symbol", "order", "tensor"], errors="ignore").astype("f8")
+
+
+def _scale(ds: xr.Dataset, tensor: str, order: int) -> xr.DataArray | float:
+    name = f"log_{tensor}_scale"
+    return order * ds[name] if order and name in ds else 0.0
+
+
+def _input_mu2(ds: xr.Dataset) -> xr.DataArray:
+    return ds["input_mu2_signal"] if "input_mu2_signal" in ds else xr.DataArray(1.0)
+
+
+def _log(values: xr.DataArray) -> xr.DataArray:
+    def quiet(array: np.ndarray) -> Any:
+        with np.errstate(divide="ignore"):
+            return np.log(array)
+
+    return xr.apply_ufunc(quiet, values, dask="parallelized", output_dtypes=["f8"])
+
+
+def _named(values: xr.DataArray, name: str, symbol: str, long_name: str) -> xr.DataArray:
+    values = values.rename(name)
+    values.attrs = {"long_name": long_name, "units": "1", "symbol": symbol}
+    return values

@@ -1,0 +1,99 @@
+"""What a person wants first: one small table over a few depths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from moments_xr.analysis.sensitivity import MissingError, alive, architecture, at_site, effective_rank, get, increments
+from moments_xr.analysis.sweep import along_sweep
+
+STATISTICS = {"median": 0.5, "p16": 0.16, "p84": 0.84}
+DEPTHS = 6
+
+
+@along_sweep
+def summary(ds: xr.Dataset, layers: Sequence[int] | None = None) -> xr.Dataset:
+    """Sensitivity, its increments, effective ranks, moments of z, dimension of the signal and survival, at a few depths.
+
+    Parameters
+    ----------
+    ds
+        A cube (or the DataTree of a sweep).
+    layers
+        Depths; six from the first to the last measured, evenly in the logarithm, if not given.
+
+    Returns
+    -------
+    Variables (layer, statistic), statistic being the median and the 16th and 84th percentiles over realizations, and
+    `alive` (layer), the fraction of realizations whose signal is not dead. What the cube lacks is left out.
+
+    Raises
+    ------
+    ValueError
+        A layer was not measured.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 2, "network.depth": 4}), progress=False)
+    >>> mx.summary(ds).chi.dims
+    ('layer', 'statistic')
+    """
+    measured = ds["layer"].values
+    chosen = _spread(measured) if layers is None else np.asarray(layers)
+    unknown = set(chosen.tolist()) - set(measured.tolist())
+    if unknown:
+        raise ValueError(f"layers: {sorted(unknown)} were not measured; there are {measured.min()} to {measured.max()}")
+    ds = ds.sel(layer=chosen)
+    kind = architecture(ds)
+    _, ranked, z = kind.plotted
+    quantities = {
+        "chi": lambda: at_site(ds, get(ds, "chi")),
+        "increment_chi": lambda: increments(ds, "chi"),
+        "reff_signal": lambda: at_site(ds, effective_rank(ds, "signal"), ranked),
+        "reff_noise": lambda: at_site(ds, effective_rank(ds, "noise"), ranked),
+        "mu2_over_nu2_signal": lambda: _dimension(ds),
+        "log_nu2_signal": lambda: at_site(ds, get(ds, "nu2_signal", log=True)),
+        "log_mu2_noise": lambda: at_site(ds, get(ds, "mu2_noise", log=True)),
+        "mu4_signal": lambda: at_site(ds, get(ds, "mu4_signal"), z),
+        "nu1_abs_signal": lambda: at_site(ds, get(ds, "nu1_abs_signal"), z),
+    }
+    table = {}
+    for name, quantity in quantities.items():
+        try:
+            values = quantity()
+        except MissingError:
+            continue
+        if "realization" not in values.dims:
+            values = values.expand_dims("realization")
+        table[name] = _percentiles(values)
+    result = xr.Dataset(table)
+    try:
+        flags = alive(ds)
+    except MissingError:
+        return result
+    fraction = flags.mean("realization") if "realization" in flags.dims else flags.astype("f8")
+    fraction.attrs = {"long_name": "fraction of realizations whose signal is alive", "units": "1"}
+    return result.assign(alive=fraction).drop_vars("site", errors="ignore")
+
+
+def _spread(layers: np.ndarray) -> np.ndarray:
+    wanted = np.geomspace(layers[0], layers[-1], min(DEPTHS, len(layers)))
+    return np.unique([layers[np.abs(layers - depth).argmin()] for depth in wanted])
+
+
+def _dimension(ds: xr.Dataset) -> xr.DataArray:
+    ratio = np.exp(at_site(ds, get(ds, "mu2_signal", log=True)) - at_site(ds, get(ds, "nu2_signal", log=True)))
+    ratio.attrs = {"long_name": "share of the signal's mean square that varies", "units": "1", "symbol": "μ₂(x)/ν₂(x)"}
+    return ratio
+
+
+def _percentiles(values: xr.DataArray) -> xr.DataArray:
+    attrs = values.attrs
+    values = values.chunk({"realization": -1}) if values.chunks is not None else values
+    statistic = values.quantile(list(STATISTICS.values()), "realization").rename(quantile="statistic")
+    statistic = statistic.assign_coords(statistic=list(STATISTICS)).transpose(..., "statistic").drop_vars("site", errors="ignore")
+    return statistic.assign_attrs(attrs)

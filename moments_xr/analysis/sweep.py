@@ -1,0 +1,70 @@
+"""Functions of one cube, made to take the DataTree of a sweep as well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+import xarray as xr
+
+P = ParamSpec("P")
+T = TypeVar("T", xr.DataArray, xr.Dataset)
+
+
+def along_sweep(
+    function: Callable[Concatenate[xr.Dataset, P], T],
+) -> Callable[Concatenate[xr.Dataset | xr.DataTree, P], T]:
+    """Let a function of a cube take a sweep: applied to each node, it returns one Dataset along the swept coordinates."""
+
+    @wraps(function)
+    def wrapper(ds: xr.Dataset | xr.DataTree, *args: P.args, **kwargs: P.kwargs) -> T:
+        if isinstance(ds, xr.Dataset):
+            return function(ds, *args, **kwargs)
+        results = {}
+        for name, point in points(ds).items():
+            result: xr.DataArray | xr.Dataset = function(ds[name].to_dataset(), *args, **kwargs)
+            results[name] = result.to_dataset() if isinstance(result, xr.DataArray) else result
+        return cast(T, combine(results, points(ds)))
+
+    return wrapper
+
+
+def points(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
+    """The points of a sweep, in its order: node -> key -> value."""
+    if "sweep" in tree.attrs:
+        stored: dict[str, dict[str, Any]] = json.loads(tree.attrs["sweep"])
+        return {name: point for name, point in stored.items() if name in tree.children}
+    return {
+        str(name): {str(key): node[str(key)].item() for key in node.coords if "." in str(key) and node[str(key)].ndim == 0}
+        for name, node in tree.children.items()
+    }
+
+
+def combine(results: dict[str, xr.Dataset], points: dict[str, dict[str, Any]]) -> xr.Dataset:
+    """One Dataset with a dimension for each swept key (in the sweep's order of values), NaN where there is no node.
+
+    A point's value that is not a number or text (a mapping, say) stands along the dimension as text.
+    """
+    keys = list(next(iter(points.values())))
+    plain = {name: {key: _plain(value) for key, value in point.items()} for name, point in points.items()}
+
+    def nest(names: list[str], depth: int) -> xr.Dataset:
+        if depth == len(keys):
+            return results[names[0]].drop_vars(keys, errors="ignore")
+        key = keys[depth]
+        values = list(dict.fromkeys(plain[name][key] for name in names))
+        parts = [nest([name for name in names if plain[name][key] == value], depth + 1) for value in values]
+        joined = xr.concat(parts, dim=key, join="outer", combine_attrs="drop_conflicts", coords="minimal", compat="override")
+        return joined.assign_coords({key: values})
+
+    combined = nest(list(results), 0)
+    for name in combined.variables:
+        if name not in keys:
+            combined[name].attrs = dict(next(iter(results.values()))[name].attrs)
+    return combined
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str)) else json.dumps(value)

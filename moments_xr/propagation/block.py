@@ -1,0 +1,189 @@
+"""A block of realizations, from recipe to arrays: all that an executor calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from moments_xr import datasets
+from moments_xr.propagation import networks
+from moments_xr.propagation.measure import RANKED, Views, channel_moments, effective_rank, pool
+from moments_xr.propagation.steps import rescale_
+from moments_xr.propagation.weights import convolution, draw, draw_weights, streams
+from moments_xr.quantities import BRANCH_QUANTITIES, pooled_names
+from moments_xr.recipe import Recipe
+
+Redraw = Callable[[int], networks.Weights]
+"""Layer -> kernels and biases of its redraws, in order of use."""
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that `auto|cpu|cuda|cuda:N` means here.
+
+    Raises
+    ------
+    ValueError
+        A CUDA device is asked for that is not there.
+    """
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return torch.device("cuda" if available else "cpu")
+    wanted = torch.device(device)
+    if wanted.type == "cuda" and (wanted.index or 0) >= available:
+        raise ValueError(f"compute.device: '{device}' is not here: torch sees {available} CUDA devices")
+    return wanted
+
+
+def resolve_precision(precision: str) -> torch.dtype:
+    """`auto` is float32: rescaling keeps every tensor near 1, at any depth."""
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+def compute_block(
+    recipe: Recipe,
+    realizations: Sequence[int],
+    dataset: datasets.Dataset | None = None,
+    progress: Callable[[int], None] = lambda layer: None,
+) -> dict[str, np.ndarray]:
+    """Draw and propagate realizations, and measure them.
+
+    Parameters
+    ----------
+    recipe
+        Without a sweep.
+    realizations
+        Numbers of the random streams: the same number gives the same draw in any block.
+    dataset
+        Instead of the recipe's.
+    progress
+        Called with each layer that is finished.
+
+    Returns
+    -------
+    The cube's data variables as arrays, by name (`cube.schema` has their dimensions).
+    """
+    network, flatten = recipe.network, recipe.network.kernel == 1
+    device, dtype = resolve_device(recipe.compute.device), resolve_precision(recipe.compute.precision)
+    source = dataset or load_dataset(recipe)
+    own = streams(recipe.seed, realizations, device)
+    samples = [datasets.standardise(source.take(stream.sampler, recipe.input.batch), flatten) for stream in own]
+    signal = torch.from_numpy(np.stack(samples)).to(device, dtype)
+    noise = draw(own, tuple(signal.shape[1:]), 1.0, device).to(dtype)
+    dimensions = signal.ndim - 3
+    weights = draw_weights(network, own, signal.shape[-1], dimensions, device, dtype)
+
+    def redraw(layer: int) -> networks.Weights:
+        others = streams(recipe.seed, realizations, device, layer)
+        while True:
+            yield convolution(network, others, dimensions, device, dtype)
+
+    return propagate_block(recipe, signal, noise, weights, redraw, progress)
+
+
+def load_dataset(recipe: Recipe) -> datasets.Dataset:
+    """The data set that a recipe names."""
+    return datasets.load(recipe.input.dataset, path=recipe.input.path, shape=recipe.input.shape, spectrum=recipe.input.spectrum)
+
+
+def propagate_block(
+    recipe: Recipe,
+    signal: torch.Tensor,
+    noise: torch.Tensor,
+    weights: networks.Weights,
+    redraw: Redraw,
+    progress: Callable[[int], None] = lambda layer: None,
+) -> dict[str, np.ndarray]:
+    """Propagate given inputs through given weights, and measure.
+
+    `signal` and `noise` are (realization, sample, *space, channel), without a spatial axis when fully connected; the
+    signal is standardised already. `weights` gives (kernel, bias) in order of use, the embedding first; kernels are
+    (realization, output, *kernel, input).
+    """
+    network, normed = recipe.network, recipe.network.architecture != "vanilla"
+    layer_steps = networks.LAYERS[network.architecture]
+    recorder = Recorder(recipe, signal)
+    with torch.no_grad():
+        pair = networks.embed(network, torch.stack([signal, noise], 1), weights)
+        exponents = np.zeros((2, len(signal)))
+        for layer in range(1, network.depth + 1):
+            for tensor in (1,) if normed else (0, 1):
+                exponents[tensor] += rescale_(pair[:, tensor]).cpu().numpy()
+            scaled = _scaled(weights, exponents[0])
+            if layer in recipe.layers:
+                recorder.scales(layer, exponents)
+                for branch in range(recipe.measure.branches):
+                    if branch == 0:
+                        redrawn = _scaled(redraw(layer), exponents[0])
+                        before = _log_pooled(pair)
+                    *_, (_, after) = layer_steps(network, pair, redrawn)
+                    recorder.branch(layer, branch, _log_pooled(after) - before)
+            for site, state in layer_steps(network, pair, scaled):
+                if layer in recipe.layers and site in recipe.sites:
+                    recorder.record(layer, site, state)
+            pair = state
+            progress(layer)
+    return recorder.arrays()
+
+
+def _scaled(weights: networks.Weights, exponents: np.ndarray) -> networks.Weights:
+    """Biases divided by the factor that was taken out of the signal."""
+    for kernel, bias in weights:
+        if bias is not None:
+            bias = torch.ldexp(bias, torch.from_numpy(-exponents[:, None]).to(bias))
+        yield kernel, bias
+
+
+def _log_pooled(pair: torch.Tensor) -> torch.Tensor:
+    return pool(channel_moments(Views(pair), BRANCH_QUANTITIES), BRANCH_QUANTITIES, BRANCH_QUANTITIES).log()
+
+
+class Recorder:
+    """Collects what is measured on the device, and hands it over as arrays at the end."""
+
+    def __init__(self, recipe: Recipe, signal: torch.Tensor) -> None:
+        self.moments, self.pooled = recipe.moments, pooled_names(recipe.moments)
+        self.ranked = recipe.measure.effective_rank
+        self.keep_channels = recipe.measure.channels == "all"
+        self.layer_index = {layer: i for i, layer in enumerate(recipe.layers)}
+        self.site_index = {site: i for i, site in enumerate(recipe.sites)}
+        shape = (len(signal), len(recipe.layers), len(recipe.sites))
+        options: dict[str, Any] = {"device": signal.device}
+        self.out: dict[str, torch.Tensor] = {
+            "pooled_moments": torch.full((*shape, len(self.pooled)), math.nan, dtype=torch.float64, **options),
+            "log_signal_scale": torch.zeros(shape[:2], dtype=torch.float64),
+            "log_noise_scale": torch.zeros(shape[:2], dtype=torch.float64),
+            "input_mu2_signal": signal.double().flatten(1, -2).var(1, correction=0).mean(-1),
+        }
+        for tensor in ("signal", "noise"):
+            self.out[f"reff_{tensor}"] = torch.full(shape, math.nan, **options)
+        if self.keep_channels:
+            width = recipe.network.width
+            self.out["channel_moments"] = torch.full((*shape, len(self.moments), width), math.nan, **options)
+        if recipe.measure.branches:
+            self.out["branch_log_increment"] = torch.full(
+                (*shape[:2], recipe.measure.branches, len(BRANCH_QUANTITIES)), math.nan, **options
+            )
+
+    def record(self, layer: int, site: str, pair: torch.Tensor) -> None:
+        where = (slice(None), self.layer_index[layer], self.site_index[site])
+        views = Views(pair)
+        channels = channel_moments(views, self.moments)
+        self.out["pooled_moments"][where] = pool(channels, self.moments, self.pooled)
+        if self.keep_channels:
+            self.out["channel_moments"][where] = channels.float()
+        for tensor in self.ranked:
+            self.out[f"reff_{tensor}"][where] = effective_rank(RANKED[tensor](views)).float()
+
+    def scales(self, layer: int, exponents: np.ndarray) -> None:
+        for name, exponent in zip(("log_signal_scale", "log_noise_scale"), exponents, strict=True):
+            self.out[name][:, self.layer_index[layer]] = torch.from_numpy(exponent * math.log(2))
+
+    def branch(self, layer: int, branch: int, log_increments: torch.Tensor) -> None:
+        self.out["branch_log_increment"][:, self.layer_index[layer], branch] = log_increments.float()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: values.cpu().numpy() for name, values in self.out.items()}

@@ -1,0 +1,106 @@
+"""Moments over data and positions, per channel; statistics over channels; effective ranks (THEORY 2).
+
+Every row of `quantities.MOMENTS` has one reduction here, and every row of `quantities.STATISTICS` one statistic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+
+from moments_xr.propagation.steps import flat
+
+
+class Views:
+    """The signal and the noise at a site, (realization, position, channel), and what several reductions share."""
+
+    def __init__(self, pair: torch.Tensor) -> None:
+        self.signal, self.noise = flat(pair)
+
+    @cached_property
+    def nu1(self) -> torch.Tensor:
+        return self.signal.mean(1)
+
+    @cached_property
+    def centred(self) -> torch.Tensor:
+        return self.signal - self.nu1[:, None]
+
+    @cached_property
+    def centred_square(self) -> torch.Tensor:
+        return self.centred.square()
+
+    @cached_property
+    def mu2(self) -> torch.Tensor:
+        return self.centred_square.mean(1)
+
+    @cached_property
+    def noise_square(self) -> torch.Tensor:
+        return self.noise.square()
+
+    @cached_property
+    def centred_noise(self) -> torch.Tensor:
+        return self.noise - self.noise.mean(1, keepdim=True)
+
+
+REDUCTIONS: dict[str, Callable[[Views], torch.Tensor]] = {
+    "nu1_signal": lambda v: v.nu1,
+    "nu1_abs_signal": lambda v: v.signal.abs().mean(1),
+    "nu2_signal": lambda v: v.mu2 + v.nu1.square(),
+    "mu2_signal": lambda v: v.mu2,
+    "mu4_signal": lambda v: v.centred_square.square().mean(1),
+    "mu2_noise": lambda v: v.noise_square.mean(1),
+    "mu4_noise": lambda v: v.noise_square.square().mean(1),
+}
+
+RANKED: dict[str, Callable[[Views], torch.Tensor]] = {
+    "signal": lambda v: v.centred,
+    "noise": lambda v: v.centred_noise,
+}
+
+
+def _plus_minus(m: dict[str, torch.Tensor]) -> torch.Tensor:
+    # nu1(v+) = (nu1(|v|) + nu1(v)) / 2 and nu1(v-) = (nu1(|v|) - nu1(v)) / 2
+    return (0.25 * (m["nu1_abs_signal"] ** 2 - m["nu1_signal"] ** 2)).clamp(min=0).mean(-1)
+
+
+def _mu2_ratio(m: dict[str, torch.Tensor]) -> torch.Tensor:
+    # A channel that is constant and without noise counts as 0, not as 0/0.
+    return torch.where(m["mu2_noise"] == 0, 0.0, m["mu2_noise"] / m["mu2_signal"]).mean(-1)
+
+
+STATISTICS: dict[str, Callable[[dict[str, torch.Tensor]], torch.Tensor]] = {
+    "nu1_plus_minus_signal": _plus_minus,
+    "mu2_ratio": _mu2_ratio,
+    "var_nu2_signal": lambda m: m["nu2_signal"].var(-1),
+    "var_mu2_signal": lambda m: m["mu2_signal"].var(-1),
+    "var_mu2_noise": lambda m: m["mu2_noise"].var(-1),
+}
+
+
+def channel_moments(views: Views, names: Sequence[str]) -> torch.Tensor:
+    """Moments of each channel: (realization, moment, channel)."""
+    return torch.stack([REDUCTIONS[name](views) for name in names], 1)
+
+
+def pool(channels: torch.Tensor, moments: Sequence[str], names: Sequence[str]) -> torch.Tensor:
+    """Means over channels of `moments`, and statistics over channels: (realization, name), float64.
+
+    `channels` is (realization, moment, channel). Variances over channels have N − 1 in the denominator.
+    """
+    if channels.shape[-1] == 0:
+        raise ValueError("no channel to pool over")
+    by_name = dict(zip(moments, channels.double().unbind(1), strict=True))
+    return torch.stack([STATISTICS[n](by_name) if n in STATISTICS else by_name[n].mean(-1) for n in names], 1)
+
+
+def effective_rank(centred: torch.Tensor) -> torch.Tensor:
+    """r_eff = Tr C / ‖C‖ of vectors (realization, position, channel) that are centred: (realization,); NaN for zeros.
+
+    The eigenvalues come from the smaller of the two Gram matrices (THEORY 2; Vershynin 2010).
+    """
+    positions, channels = centred.shape[1:]
+    gram = centred @ centred.mT if positions <= channels else centred.mT @ centred
+    trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return (trace / torch.linalg.eigvalsh(gram)[..., -1]).clamp(min=1)

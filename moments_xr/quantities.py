@@ -1,0 +1,145 @@
+"""The vocabulary as data: one row a moment, derived statistic, site, step and quantity.
+
+Schema, validation, analysis, plots and documentation are all derived from these rows. Letters are those of the paper
+(Labatie, ICML 2019): nu are non-central and mu central moments; x is the signal, dx the noise.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tensor = Literal["signal", "noise"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment per channel, over data and positions (THEORY 2): E[v^p], E|v| or E[(v - nu1)^p]."""
+
+    name: str
+    symbol: str
+    long_name: str
+    order: int
+    tensor: Tensor
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A statistic over channels of moments per channel, which is not linear in them; `needs` are the moments used."""
+
+    name: str
+    symbol: str
+    long_name: str
+    order: tuple[int, int]
+    """Powers of the signal's and of the noise's scale that it carries."""
+    needs: tuple[str, ...]
+
+
+MOMENTS: dict[str, Moment] = {
+    row.name: row
+    for row in (
+        Moment("nu1_signal", "ν₁(x)", "mean of the signal", 1, "signal", signed=True),
+        Moment("nu1_abs_signal", "ν₁(|x|)", "mean absolute signal", 1, "signal"),
+        Moment("nu2_signal", "ν₂(x)", "mean square of the signal", 2, "signal"),
+        Moment("mu2_signal", "μ₂(x)", "variance of the signal", 2, "signal"),
+        Moment("mu4_signal", "μ₄(x)", "fourth central moment of the signal", 4, "signal"),
+        Moment("mu2_noise", "μ₂(dx)", "variance of the noise, about zero", 2, "noise"),
+        Moment("mu4_noise", "μ₄(dx)", "fourth moment of the noise, about zero", 4, "noise"),
+    )
+}
+
+STATISTICS: dict[str, Statistic] = {
+    row.name: row
+    for row in (
+        Statistic(
+            "nu1_plus_minus_signal",
+            "E[ν₁⁺ν₁⁻]",
+            "mean over channels of the product of the means of the signal's positive and negative parts",
+            (2, 0),
+            ("nu1_signal", "nu1_abs_signal"),
+        ),
+        Statistic(
+            "mu2_ratio",
+            "E[μ₂(dx)/μ₂(x)]",
+            "mean over channels of the ratio of the noise's variance to the signal's",
+            (-2, 2),
+            ("mu2_signal", "mu2_noise"),
+        ),
+        Statistic("var_nu2_signal", "Var ν₂(x)", "variance over channels of the signal's mean square", (4, 0), ("nu2_signal",)),
+        Statistic("var_mu2_signal", "Var μ₂(x)", "variance over channels of the signal's variance", (4, 0), ("mu2_signal",)),
+        Statistic("var_mu2_noise", "Var μ₂(dx)", "variance over channels of the noise's variance", (0, 4), ("mu2_noise",)),
+    )
+}
+
+
+def scale_orders(name: str) -> tuple[int, int]:
+    """Powers of the signal's and of the noise's scale in a pooled moment."""
+    if name in STATISTICS:
+        return STATISTICS[name].order
+    moment = MOMENTS[name]
+    return (moment.order, 0) if moment.tensor == "signal" else (0, moment.order)
+
+
+def symbol(name: str) -> str:
+    """Symbol of a pooled moment."""
+    return (MOMENTS.get(name) or STATISTICS[name]).symbol
+
+
+def pooled_names(moments: tuple[str, ...]) -> tuple[str, ...]:
+    """Pooled moments that the given moments per channel allow, in the registry's order."""
+    derived = tuple(row.name for row in STATISTICS.values() if set(row.needs) <= set(moments))
+    return tuple(name for name in MOMENTS if name in moments) + derived
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sites of a layer in the order of the flow; `steps` are (output, input) sites of each partial increment."""
+
+    name: str
+    long_name: str
+    sites: tuple[str, ...]
+    steps: dict[str, tuple[str, str]]
+    plotted: tuple[str, str, str]
+    """Sites of the papers' figures: of the increment's end, of the ranks, and of the moments of z."""
+
+    @property
+    def output(self) -> str:
+        return self.sites[-1]
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    row.name: row
+    for row in (
+        Architecture(
+            "vanilla",
+            "vanilla net",
+            ("input", "conv", "act"),
+            {"conv": ("conv", "input"), "act": ("act", "conv")},
+            ("act", "act", "conv"),
+        ),
+        Architecture(
+            "bn_ff",
+            "batch-normalised feed-forward net",
+            ("input", "conv", "norm", "act"),
+            {"bn": ("norm", "input"), "act": ("act", "norm")},
+            ("act", "act", "norm"),
+        ),
+        Architecture(
+            "bn_res",
+            "batch-normalised residual net",
+            ("input", "norm", "act", "conv", "sum"),
+            {"unit": ("conv", "input"), "bn": ("norm", "input"), "act": ("conv", "norm"), "sum": ("sum", "input")},
+            ("conv", "act", "norm"),
+        ),
+    )
+}
+
+SITES: dict[str, str] = {
+    "input": "what enters the layer",
+    "conv": "after the convolution",
+    "norm": "after batch normalisation",
+    "act": "after the activation",
+    "sum": "after the residual sum",
+}
+
+BRANCH_QUANTITIES: tuple[str, ...] = ("nu2_signal", "mu2_signal", "mu2_noise")
+"""Quantities of which each redraw of a layer (a branch) records the log-increment."""

@@ -1,0 +1,514 @@
+"""What to run: frozen models, YAML in and out, inheritance, sweeps and identity (DESIGN 2)."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from moments_xr import datasets
+from moments_xr.activations import ACTIVATIONS
+from moments_xr.quantities import ARCHITECTURES, MOMENTS, SITES
+
+SAMPLER = 1
+"""Version of the rule by which a realization's stream becomes draws; part of a recipe's identity."""
+
+IN_MEMORY = "(in memory)"
+"""The `input.path` of data handed over as an array."""
+
+SHORTHANDS = {"he": {"law": "gaussian", "variance": 2.0}, "lecun": {"law": "gaussian", "variance": 1.0}}
+
+
+class RecipeError(ValueError):
+    """A recipe breaks a rule: the message names the key, the value and the rule."""
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError("needs a whole number")
+    return value.__index__()
+
+
+def _one_of(names: Iterable[str]) -> BeforeValidator:
+    names = tuple(names)
+
+    def check(value: Any) -> Any:
+        if value not in names:
+            close = difflib.get_close_matches(str(value), names, n=1)
+            hint = f" (did you mean '{close[0]}'?)" if close else ""
+            raise ValueError(f"is not one of {', '.join(names)}{hint}")
+        return value
+
+    return BeforeValidator(check, json_schema_input_type=Literal[names])
+
+
+def _selection(names: Iterable[str]) -> BeforeValidator:
+    """Accepts `all` or a list of names; puts the list in the registry's order, and a full one into `all`."""
+    names = tuple(names)
+
+    def check(value: Any) -> Any:
+        if value == "all":
+            return value
+        if not isinstance(value, (list, tuple)) or not value or not set(value) <= set(names):
+            raise ValueError(f"needs `all` or a list of some of {', '.join(names)}")
+        chosen = tuple(name for name in names if name in value)
+        return "all" if chosen == names else chosen
+
+    return BeforeValidator(check, json_schema_input_type=Literal["all"] | list[Literal[names]])
+
+
+def _tensors(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)) or not set(value) <= {"signal", "noise"}:
+        raise ValueError("needs a list of some of signal, noise")
+    return tuple(name for name in ("signal", "noise") if name in value)
+
+
+def _expand_weights(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in SHORTHANDS:
+            raise ValueError(f"is not one of {', '.join(SHORTHANDS)}, nor a mapping with law and variance")
+        return SHORTHANDS[value]
+    return value
+
+
+def _device(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError("is not one of auto, cpu, cuda, cuda:N")
+    return value
+
+
+def _block(value: Any) -> Any:
+    if value != "auto" and _whole(value) < 1:
+        raise ValueError("needs `auto` or a whole number of at least 1")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
+Count = Annotated[Whole, Field(ge=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Input(Section):
+    """Where signals come from."""
+
+    dataset: Annotated[str, _one_of(datasets.DATASETS)] = Field(description="a data set's name")
+    path: str | None = Field(None, description="file or folder of data sets that are read from disk")
+    shape: tuple[Count, ...] | None = Field(None, description="gaussian: [*space, channels], or [features]")
+    spectrum: float | None = Field(None, ge=0, description="gaussian: exponent a of a power-law spectrum 1/f^a")
+    batch: Count = Field(64, description="samples, drawn without replacement")
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        gaussian, on_disk = self.dataset == "gaussian", self.dataset in ("cifar10", "mnist", "array")
+        if gaussian and self.shape is None:
+            raise ValueError("input.shape: missing; data set 'gaussian' needs [*space, channels], or [features]")
+        for key in ("shape", "spectrum"):
+            if not gaussian and getattr(self, key) is not None:
+                raise ValueError(f"input.{key}: {getattr(self, key)} goes with data set 'gaussian' only, not '{self.dataset}'")
+        if on_disk and self.path is None:
+            raise ValueError(f"input.path: missing; data set '{self.dataset}' is read from disk")
+        if not on_disk and self.path is not None:
+            raise ValueError(f"input.path: '{self.path}' is of no use to data set '{self.dataset}', which is not read from a path")
+        return self
+
+
+class Weights(Section):
+    """Law of the weights; their variance is `variance / fan_in`."""
+
+    law: Annotated[str, _one_of(["gaussian"])] = "gaussian"
+    variance: float = Field(2.0, gt=0)
+
+
+class Network(Section):
+    """The random network."""
+
+    architecture: Annotated[str, _one_of(ARCHITECTURES)]
+    depth: Count = Field(description="layers, or residual units")
+    width: Count = Field(description="channels of every layer")
+    kernel: Count = Field(description="extent of the convolution along each axis; 1 flattens the input: fully connected")
+    boundary: Annotated[str, _one_of(["periodic", "symmetric", "zero"])] = "periodic"
+    activation: Annotated[str, _one_of(ACTIVATIONS)] = "relu"
+    weights: Annotated[
+        Weights, BeforeValidator(_expand_weights, json_schema_input_type=Weights | Literal[tuple(SHORTHANDS)])
+    ] = Weights()
+    bias_variance: float = Field(0.0, ge=0)
+    epsilon: float = Field(1e-3, ge=0, description="added to the variance by batch normalisation")
+    unit_depth: Count | None = Field(
+        default_factory=lambda data: 2 if data.get("architecture") == "bn_res" else None,
+        description="bn_res: convolutions in a residual unit",
+    )
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        if self.architecture != "bn_res" and self.unit_depth is not None:
+            raise ValueError(f"network.unit_depth: {self.unit_depth} goes with bn_res only, not '{self.architecture}'")
+        if self.architecture == "bn_res" and self.unit_depth is None:
+            raise ValueError("network.unit_depth: bn_res needs a whole number of at least 1, not null")
+        if self.boundary == "symmetric" and self.kernel % 2 == 0:
+            raise ValueError(f"network.boundary: 'symmetric' needs an odd kernel, and network.kernel is {self.kernel}")
+        return self
+
+    @property
+    def convolutions(self) -> int:
+        """How many convolutions follow the embedding."""
+        return self.depth * (self.unit_depth or 1)
+
+
+class Measure(Section):
+    """What is measured, and where."""
+
+    every: Count = Field(1, description="measure layers k, 2k, …")
+    channels: Annotated[str, _one_of(["mean", "all"])] = Field("mean", description="keep each channel's moments, or their mean")
+    moments: Annotated[Literal["all"] | tuple[str, ...], _selection(MOMENTS)] = "all"
+    sites: Annotated[Literal["all"] | tuple[str, ...], _selection(SITES)] = "all"
+    effective_rank: Annotated[
+        tuple[str, ...], BeforeValidator(_tensors, json_schema_input_type=list[Literal["signal", "noise"]])
+    ] = ("signal",)
+    branches: Annotated[Whole, Field(ge=0)] = Field(0, description="redraws of each measured layer from the same input")
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        if self.branches == 1:
+            raise ValueError("measure.branches: 1 gives no spread; needs 0 or at least 2")
+        return self
+
+
+class Compute(Section):
+    """How it is computed; only the precision is part of the recipe's identity."""
+
+    device: Annotated[str, BeforeValidator(_device)] = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Annotated[str, _one_of(["auto", "float32", "float64"])] = "auto"
+    block: Annotated[int | Literal["auto"], BeforeValidator(_block, json_schema_input_type=Literal["auto"] | Count)] = Field(
+        "auto", description="realizations propagated together"
+    )
+
+
+Sweep = dict[str, list[Any]] | list[dict[str, Any]]
+
+
+class Recipe(Section):
+    """What to run: which data, network and measurements, and how many realizations.
+
+    Raises
+    ------
+    RecipeError
+        A rule is broken; the message names the key, the value and the rule.
+
+    Examples
+    --------
+    >>> from moments_xr import Recipe
+    >>> recipe = Recipe(
+    ...     name="tiny",
+    ...     realizations=4,
+    ...     input={"dataset": "gaussian", "shape": [20], "batch": 8},
+    ...     network={"architecture": "bn_ff", "depth": 6, "width": 12, "kernel": 1},
+    ... )
+    >>> recipe.replace({"network.width": 24}).network.width
+    24
+    """
+
+    name: Annotated[str, Field(min_length=1, pattern=r"^[\w.+-]+$")]
+    description: str = ""
+    seed: Annotated[Whole, Field(ge=0)] = 0
+    realizations: Count
+    input: Input
+    network: Network
+    measure: Measure = Measure()
+    compute: Compute = Compute()
+    sweep: Sweep | None = Field(None, description="{key: [values]}: the product; or a list of {key: value}")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise RecipeError(_explain(error)) from None
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        measure, network = self.measure, self.network
+        if measure.every > network.depth:
+            raise ValueError(f"measure.every: {measure.every} is larger than network.depth, {network.depth}: no layer would be measured")
+        there = ARCHITECTURES[network.architecture].sites
+        for site in () if measure.sites == "all" else measure.sites:
+            if site not in there:
+                raise ValueError(f"measure.sites: '{site}' is not a site of {network.architecture}, which has {', '.join(there)}")
+        if network.kernel == 1 and self.input.batch == 1:
+            raise ValueError("input.batch: 1 sample, fully connected, has no variance; needs at least 2 (mx.propagate takes a single input)")
+        shape = self.input.shape
+        if shape is not None and network.kernel > 1 and not 2 <= len(shape) <= 4:
+            raise ValueError(f"input.shape: {list(shape)} needs 1 to 3 spatial extents and the channels, since network.kernel is {network.kernel} (1 is fully connected)")
+        if self.sweep is not None:
+            self.nodes()
+        return self
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Sites measured, in the order of the flow."""
+        there = ARCHITECTURES[self.network.architecture].sites
+        return tuple(site for site in there if self.measure.sites == "all" or site in self.measure.sites)
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """Moments measured, in the registry's order."""
+        return tuple(MOMENTS) if self.measure.moments == "all" else self.measure.moments
+
+    @property
+    def layers(self) -> range:
+        """Layers measured."""
+        return range(self.measure.every, self.network.depth + 1, self.measure.every)
+
+    @property
+    def block(self) -> int:
+        """Realizations propagated together, once resolved (a store or a run has resolved it)."""
+        if self.compute.block == "auto":
+            raise RecipeError("compute.block: 'auto' is not resolved yet")
+        return self.compute.block
+
+    def replace(self, changes: Mapping[str, Any]) -> Recipe:
+        """The recipe with dotted keys replaced, validated again.
+
+        Examples
+        --------
+        >>> from moments_xr import recipe
+        >>> recipe("quickstart").replace({"realizations": 2, "network.depth": 4}).network.depth
+        4
+        """
+        return Recipe(**_assign(self.model_dump(mode="json", exclude_unset=True), changes))
+
+    def nodes(self) -> dict[str, Recipe]:
+        """One recipe a node of the sweep, by name (`input.batch=64`); the recipe itself, under "", without a sweep."""
+        if self.sweep is None:
+            return {"": self}
+        base = self.model_dump(mode="json", exclude_unset=True)
+        base.pop("sweep")
+        nodes: dict[str, Recipe] = {}
+        for changes in sweep_points(self.sweep):
+            for key in changes:
+                if key.split(".")[0] in ("name", "description", "realizations", "compute", "sweep"):
+                    raise ValueError(f"sweep: '{key}' can't be swept; keys of input, network, measure and the seed can")
+            name = node_name(changes)
+            if name in nodes:
+                raise ValueError(f"sweep: {name} comes twice; each point must differ")
+            try:
+                nodes[name] = Recipe(**_assign(base, changes))
+            except RecipeError as error:
+                raise ValueError(f"sweep: at {name}: {error}") from None
+        return nodes
+
+    def canonical(self, fingerprint: str | None = None) -> dict[str, Any]:
+        """What decides the numbers, shorthands and defaults resolved, keys at their default left out."""
+        kept: dict[str, Any] = self.model_dump(
+            mode="json", include={"seed", "input", "network", "measure"}, exclude_defaults=True
+        )
+        kept["input"].pop("path", None)
+        if fingerprint is not None:
+            kept["input"]["fingerprint"] = fingerprint
+        if kept["network"].get("unit_depth") in (None, 2):
+            kept["network"].pop("unit_depth", None)
+        if self.compute.precision not in ("auto", "float32"):
+            kept["precision"] = self.compute.precision
+        return {key: value for key, value in kept.items() if value != {}} | {"sampler": SAMPLER}
+
+    def identity(self, fingerprint: str | None = None) -> str:
+        """SHA-256 of the canonical JSON: two recipes of one identity give the same numbers.
+
+        The name, description, number of realizations, sweep, device and block are not in it; instead of `input.path`
+        goes the `fingerprint` of the data (read from the path if not given).
+        """
+        if fingerprint is None and self.input.path is not None:
+            fingerprint = datasets.fingerprint(self.input.dataset, self.input.path)
+        text = json.dumps(self.canonical(fingerprint), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+        """Read a recipe; `extends` is resolved first, then `changes` (dotted keys) are made.
+
+        Raises
+        ------
+        RecipeError
+            The file is missing, is not YAML, or breaks a rule.
+        """
+        return Recipe(**_assign(_read(Path(path)), changes or {}))
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Read the JSON that a store keeps."""
+        return Recipe(**json.loads(text))
+
+    def to_json(self) -> str:
+        return self.model_dump_json(exclude_unset=True)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_unset=True), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(self.to_yaml())}</pre>"
+
+
+def sweep_points(sweep: Sweep) -> list[dict[str, Any]]:
+    """The points of a sweep, in order: the product of the listed values, or the mappings as they stand."""
+    if isinstance(sweep, dict):
+        empty = [key for key, values in sweep.items() if not values]
+        if empty or not sweep:
+            raise ValueError(f"sweep: {empty[0] if empty else '{}'} lists no value")
+        return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
+    if not sweep or any(point.keys() != sweep[0].keys() or not point for point in sweep):
+        raise ValueError("sweep: a list of mappings needs the same keys in each")
+    return [dict(point) for point in sweep]
+
+
+def node_name(point: Mapping[str, Any]) -> str:
+    """Name of a sweep's node: `input.batch=64`, several keys joined by a comma."""
+    return ",".join(f"{key}={value}" for key, value in point.items())
+
+
+def recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """A shipped recipe, by name (`mx.recipes()` lists them).
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> mx.recipe("quickstart").name
+    'quickstart'
+    """
+    return Recipe.from_yaml(_shipped(name), changes)
+
+
+def recipes() -> dict[str, str]:
+    """Shipped recipes: name -> description.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> "quickstart" in mx.recipes()
+    True
+    """
+    return {path.stem: recipe(path.stem).description for path in sorted(_folder().glob("*.yaml"))}
+
+
+def _folder() -> Path:
+    inside = Path(__file__).parent / "recipes"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
+
+
+def _shipped(name: str) -> Path:
+    path = _folder() / f"{name}.yaml"
+    if not path.is_file():
+        names = [file.stem for file in sorted(_folder().glob("*.yaml"))]
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
+        raise RecipeError(f"recipe '{name}': no such file, and no shipped recipe of that name; {hint}")
+    return path
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that reads `1e-3` as a number and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise RecipeError(f"{key}: given twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def load_yaml(text: str) -> Any:
+    """YAML as recipes read it."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise RecipeError("not valid YAML: " + " ".join(str(error).split())) from None
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if not path.is_file():
+        raise RecipeError(f"recipe '{path}': no such file")
+    if path.resolve() in seen:
+        raise RecipeError(f"extends: '{path}' extends itself")
+    try:
+        values = load_yaml(path.read_text(encoding="utf-8"))
+    except (RecipeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe '{path}': {error}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe '{path}': needs a mapping of keys, not {type(values).__name__}")
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise RecipeError(f"extends: {base!r} needs the path of a recipe, or a shipped recipe's name")
+    parent = path.parent / base if base.endswith((".yaml", ".yml")) else _shipped(base)
+    return _merge(_read(parent, (*seen, path.resolve())), values)
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        deep = isinstance(value, dict) and isinstance(base.get(key), dict) and key != "sweep"
+        merged[key] = _merge(base[key], value) if deep else value
+    return merged
+
+
+def _assign(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in changes.items():
+        head, *rest = reversed(key.split("."))
+        nested: dict[str, Any] = {head: value}
+        for part in rest:
+            nested = {part: nested}
+        weights = values.get("network", {}).get("weights") if isinstance(values.get("network"), dict) else None
+        if key.startswith("network.weights.") and isinstance(weights, str):
+            values = _merge(dict(values), {"network": {"weights": SHORTHANDS.get(weights, weights)}})
+        values = _merge(dict(values), nested)
+    return dict(values)
+
+
+def _explain(error: ValidationError) -> str:
+    """Each broken rule as a line: key, value, rule."""
+    lines = []
+    for one in error.errors(include_url=False):
+        if one["type"] == "default_factory_not_called":
+            continue
+        key = ".".join(str(part) for part in one["loc"] if not (isinstance(part, str) and re.search(r"[\[(]", part)))
+        message = one["msg"].removeprefix("Value error, ")
+        if one["type"] == "missing":
+            line = f"{key}: missing, and has no default"
+        elif one["type"] == "extra_forbidden":
+            line = f"{key}: unknown key{_near(one['loc'])}"
+        elif one["type"] == "value_error" and re.match(r"[a-z_.]+: ", message):
+            line = message
+        else:
+            line = f"{key}: {one['input']!r} {_rule(message)}"
+        if line not in lines:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def _rule(message: str) -> str:
+    return re.sub(r"^Input should be", "should be", message)
+
+
+def _near(loc: tuple[int | str, ...]) -> str:
+    model: Any = Recipe
+    for part in loc[:-1]:
+        model = model.model_fields[str(part)].annotation
+    names = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
+    return f" (did you mean '{close[0]}'?)" if close else f"; there are {', '.join(names)}" if names else ""

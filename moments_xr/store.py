@@ -1,0 +1,268 @@
+"""Cubes in Zarr (DESIGN 4): template first, one block of realizations = one shard, `done` in a later call.
+
+What is not `done` is not there. A store that is killed at any instant is finished by running again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from moments_xr import cube
+from moments_xr.recipe import Recipe, sweep_points
+
+COORDINATE_CHUNK = 1 << 16
+
+
+class StoreError(ValueError):
+    """A store is not what was asked for: missing, foreign, of another recipe, or damaged."""
+
+
+def open_cube(store: str | Path, complete: bool = True) -> xr.Dataset | xr.DataTree:
+    """Open a store lazily, chunked by block: a Dataset, or a DataTree for a sweep.
+
+    Parameters
+    ----------
+    store
+        Path of the store.
+    complete
+        Only realizations that are done; with False all of them, NaN where missing.
+
+    Raises
+    ------
+    StoreError
+        There is no cube, or one of a later schema.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.open_cube("stores/quickstart.zarr")  # doctest: +SKIP
+    """
+    attrs = read_attrs(store)
+    if "sweep" not in attrs:
+        return _open_node(store, None, complete)
+    nodes = {name: _open_node(store, name, complete).assign_coords(point) for name, point in json.loads(attrs["sweep"]).items()}
+    tree = xr.DataTree.from_dict(nodes)
+    tree.attrs = attrs
+    return tree
+
+
+def _open_node(store: str | Path, group: str | None, complete: bool) -> xr.Dataset:
+    ds = xr.open_zarr(store, group=group, chunks=None)
+    chunks = {"realization": ds.attrs["block"], "moment": 1}
+    ds = ds.chunk({dim: size for dim, size in chunks.items() if dim in ds.dims})
+    ds = ds.assign_coords({name: ds[name].compute() for name in ds.coords})
+    if complete:
+        done = ds["done"].values
+        if not done.all():
+            ds = ds.isel(realization=np.flatnonzero(done))
+    return ds
+
+
+def read_attrs(store: str | Path) -> dict[str, Any]:
+    """Attributes of a store's root, checked to be a cube's.
+
+    Raises
+    ------
+    StoreError
+        There is nothing, or something else, at that path; or its schema is newer than this package.
+    """
+    if not Path(store).exists():
+        raise StoreError(f"store '{store}': no such store")
+    try:
+        with _quiet():
+            attrs = dict(zarr.open_group(store, mode="r").attrs)
+    except (FileNotFoundError, ValueError, KeyError, NotADirectoryError) as error:
+        raise StoreError(f"store '{store}': not a Zarr store of moments ({str(error).splitlines()[0]})") from None
+    if "schema_version" not in attrs:
+        raise StoreError(f"store '{store}': a Zarr store, but not of moments: it has no attribute schema_version")
+    if attrs["schema_version"] > cube.SCHEMA_VERSION:
+        raise StoreError(f"store '{store}': schema version {attrs['schema_version']} is newer than this package reads, {cube.SCHEMA_VERSION}")
+    return attrs
+
+
+def node_attributes(store: str | Path, group: str | None) -> dict[str, Any]:
+    """Attributes of a node of a store."""
+    with _quiet():
+        return dict(zarr.open_group(store, path=group, mode="r").attrs)
+
+
+def create(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe], fingerprint: str | None) -> None:
+    """Write the template: all metadata, no data. It appears at once, complete, or not at all.
+
+    `nodes` are the sweep's recipes, with block and precision resolved (the recipe itself under "" without a sweep).
+    """
+    final = Path(store)
+    partial = final.with_name(final.name + ".template")
+    shutil.rmtree(partial, ignore_errors=True)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        if recipe.sweep is not None:
+            zarr.create_group(partial, attributes=sweep_attrs(recipe))
+        for name, node in nodes.items():
+            _write_template(partial, name or None, node, fingerprint)
+        if recipe.sweep is not None:
+            zarr.consolidate_metadata(partial)
+    partial.rename(final)
+
+
+def _write_template(store: Path, group: str | None, recipe: Recipe, fingerprint: str | None) -> None:
+    block = recipe.block
+    ds = cube.empty(recipe, recipe.realizations, block, node_attrs(recipe, fingerprint))
+    encoding: dict[str, dict[str, Any]] = {}
+    for name in ds.variables:
+        if "realization" not in ds[name].dims:
+            if ds[name].dims == ("moment",) and name != "moment":
+                encoding[str(name)] = {"chunks": (1,)}  # as channel_moments, so that a plain open_zarr(...).chunks works
+            continue
+        chunks = (block, *ds[name].shape[1:]) if name != "realization" else (COORDINATE_CHUNK,)
+        encoding[str(name)] = {"chunks": chunks, "compressors": (ZstdCodec(level=1), Crc32cCodec())}
+        if name == "channel_moments":
+            inner = tuple(1 if dim == "moment" else size for dim, size in zip(ds[name].dims, chunks, strict=True))
+            encoding[str(name)] |= {"chunks": inner, "shards": chunks}
+        if ds[name].dtype.kind == "f":
+            encoding[str(name)]["_FillValue"] = np.nan
+    ds.to_zarr(store, group=group, mode="w-" if group is None else "a", encoding=encoding, compute=False, zarr_format=3, consolidated=True)
+
+
+def node_attrs(recipe: Recipe, fingerprint: str | None) -> dict[str, Any]:
+    """What a cube says of its making."""
+    attrs = {
+        "recipe": recipe.to_json(),
+        "recipe_identity": recipe.identity(fingerprint),
+        "schema_version": cube.SCHEMA_VERSION,
+        "precision": recipe.compute.precision,
+        "block": recipe.block,
+        "moments_xr_version": metadata.version("moments-xr"),
+        "torch_version": metadata.version("torch"),
+        "numpy_version": np.__version__,
+    }
+    return attrs | ({"data_fingerprint": fingerprint} if fingerprint else {})
+
+
+def sweep_attrs(recipe: Recipe, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Attributes of a sweep's root; `before` are the points it has already: node -> key -> value."""
+    points = dict(zip(recipe.nodes(), sweep_points(recipe.sweep or {}), strict=True))
+    return {"recipe": recipe.to_json(), "schema_version": cube.SCHEMA_VERSION, "sweep": json.dumps({**(before or {}), **points})}
+
+
+def check_identity(store: str | Path, stored: Mapping[str, Any], recipe: Recipe, fingerprint: str | None) -> None:
+    """Refuse to go on with a store of another recipe.
+
+    Raises
+    ------
+    StoreError
+        Naming the keys that differ.
+    """
+    if stored["recipe_identity"] == recipe.identity(fingerprint):
+        return
+    theirs = _flat(Recipe.from_json(stored["recipe"]).canonical(stored.get("data_fingerprint")))
+    ours = _flat(recipe.canonical(fingerprint))
+    differing = [
+        f"{key} ({theirs.get(key, 'default')} there, {ours.get(key, 'default')} here)"
+        for key in sorted(theirs.keys() | ours.keys())
+        if theirs.get(key) != ours.get(key)
+    ]
+    raise StoreError(f"store '{store}': made by another recipe: {'; '.join(differing)}; choose another store, or delete this one")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def length(store: str | Path, group: str | None) -> int:
+    """Realizations that a reader sees."""
+    with _quiet():
+        return int(zarr.open_group(store, path=group, mode="r")["done"].shape[0])  # type: ignore[union-attr]
+
+
+def extend(store: str | Path, group: str | None, recipe: Recipe, fingerprint: str | None) -> None:
+    """Make room for more realizations: every array, then the coordinate, last the metadata that readers see.
+
+    The partial last block stays as it is until it is computed again, to the same values.
+    """
+    with _quiet():
+        node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
+        for name, array in node.arrays():
+            if array.metadata.dimension_names[:1] == ("realization",):
+                array.resize((recipe.realizations, *array.shape[1:]))
+                if name == "realization":
+                    array[:] = np.arange(recipe.realizations)
+        _publish(store, group, node_attrs(recipe, fingerprint))
+
+
+def add_nodes(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe], fingerprint: str | None) -> None:
+    """Add nodes to a sweep's store, each appearing complete or not at all; last the root's metadata."""
+    root = Path(store)
+    with _quiet():
+        for name, node in nodes.items():
+            if not (root / name / "zarr.json").exists():
+                partial = root.with_name(f"{root.name}.template")
+                shutil.rmtree(partial, ignore_errors=True)
+                _write_template(partial, None, node, fingerprint)
+                partial.rename(root / name)
+        _publish(store, None, sweep_attrs(recipe, json.loads(read_attrs(store)["sweep"])))
+
+
+def _publish(store: str | Path, group: str | None, attrs: Mapping[str, Any]) -> None:
+    """Rewrite what readers see of a group, in one atomic write, and then of the root above it."""
+    group_ = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
+    group_.attrs.update(attrs)
+    zarr.consolidate_metadata(store, path=group)
+    if group is not None:
+        zarr.consolidate_metadata(store)
+
+
+def clean(store: str | Path) -> None:
+    """Remove temporary files that a killed writer left."""
+    for left in Path(store).rglob("*.partial"):
+        left.unlink(missing_ok=True)
+
+
+def pending(store: str | Path, group: str | None, block: int) -> list[range]:
+    """Realizations of each block that is not done."""
+    with _quiet():
+        done = zarr.open_group(store, path=group, mode="r", use_consolidated=False)["done"][:]  # type: ignore[index]
+    blocks = [range(start, min(start + block, len(done))) for start in range(0, len(done), block)]  # type: ignore[arg-type]
+    return [part for part in blocks if not done[part.start : part.stop].all()]  # type: ignore[index,union-attr]
+
+
+def write_block(store: str | Path, group: str | None, recipe: Recipe, part: range, arrays: Mapping[str, Any]) -> None:
+    """Write one block: the data, and only when that has returned its `done` flags.
+
+    Raises
+    ------
+    StoreError
+        It could not be written (a full disk, say); nothing that was done is lost.
+    """
+    kept = {name: values[: len(part)] for name, values in arrays.items()}
+    ds = cube.label(recipe, kept, part)
+    ds = ds.drop_vars([name for name in ds.coords])
+    region = {"realization": slice(part.start, part.stop)}
+    try:
+        for piece in (ds.drop_vars("done"), ds[["done"]]):
+            piece.to_zarr(store, group=group, region=region, mode="r+", consolidated=False)
+    except OSError as error:
+        raise StoreError(f"store '{store}': realizations {part.start} to {part.stop - 1} could not be written ({error}); run again to go on") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Zarr warns when it writes or reads consolidated metadata of format 3, which every reader here understands."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
+        yield
