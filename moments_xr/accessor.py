@@ -30,15 +30,21 @@ class Moments:
         """Mean absolute value, ν₁(|·|); see `moments_xr.get`."""
         return self.get(f"nu1_abs_{tensor}", log=log, channels=channels)
 
-    def nu2(self, tensor: Literal["signal", "noise"] = "signal", log: bool = False, channels: bool = False) -> xr.DataArray:
+    def nu2(
+        self, tensor: Literal["signal", "noise"] = "signal", log: bool = False, channels: bool = False
+    ) -> xr.DataArray:
         """Mean square, ν₂ (of the noise it is μ₂); see `moments_xr.get`."""
         return self.get("mu2_noise" if tensor == "noise" else "nu2_signal", log=log, channels=channels)
 
-    def mu2(self, tensor: Literal["signal", "noise"] = "signal", log: bool = False, channels: bool = False) -> xr.DataArray:
+    def mu2(
+        self, tensor: Literal["signal", "noise"] = "signal", log: bool = False, channels: bool = False
+    ) -> xr.DataArray:
         """Variance, μ₂; see `moments_xr.get`."""
         return self.get(f"mu2_{tensor}", log=log, channels=channels)
 
-    def mu4(self, tensor: Literal["signal", "noise"] = "signal", log: bool = False, channels: bool = False) -> xr.DataArray:
+    def mu4(
+        self, tensor: Literal["signal", "noise"] = "signal", log: bool = False, channels: bool = False
+    ) -> xr.DataArray:
         """Fourth central moment, μ₄; see `moments_xr.get`."""
         return self.get(f"mu4_{tensor}", log=log, channels=channels)
 

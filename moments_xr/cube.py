@@ -39,17 +39,24 @@ class Variable:
 BY_SITE = ("realization", "layer", "site")
 
 VARIABLES: dict[str, Variable] = {
-    "channel_moments": Variable((*BY_SITE, "moment", "channel"), "f4", "moments of each channel, of the rescaled tensors"),
+    "channel_moments": Variable(
+        (*BY_SITE, "moment", "channel"), "f4", "moments of each channel, of the rescaled tensors"
+    ),
     "pooled_moments": Variable(
         (*BY_SITE, "pooled_moment"), "f8", "moments averaged, and statistics, over channels, of the rescaled tensors"
     ),
     "log_signal_scale": Variable(("realization", "layer"), "f8", "log of the factor taken out of the signal"),
     "log_noise_scale": Variable(("realization", "layer"), "f8", "log of the factor taken out of the noise"),
-    "input_mu2_signal": Variable(("realization",), "f8", "variance of the standardised input, before the embedding", "μ₂(x⁰)"),
+    "input_mu2_signal": Variable(
+        ("realization",), "f8", "variance of the standardised input, before the embedding", "μ₂(x⁰)"
+    ),
     "reff_signal": Variable(BY_SITE, "f4", "effective rank of the signal", "r_eff(x)"),
     "reff_noise": Variable(BY_SITE, "f4", "effective rank of the noise", "r_eff(dx)"),
     "branch_log_increment": Variable(
-        ("realization", "layer", "branch", "quantity"), "f4", "log-increment of a redraw of the layer, output over input", "log δq"
+        ("realization", "layer", "branch", "quantity"),
+        "f4",
+        "log-increment of a redraw of the layer, output over input",
+        "log δq",
     ),
     "device": Variable(("realization",), TEXT, "type of device that drew the realization"),
     "done": Variable(("realization",), "?", "whether the realization is complete"),
@@ -87,17 +94,29 @@ def names(recipe: Recipe) -> tuple[str, ...]:
     return tuple(name for name in VARIABLES if name not in absent)
 
 
-def label(recipe: Recipe, arrays: Mapping[str, Any], realizations: Sequence[int], attrs: Mapping[str, Any] | None = None) -> xr.Dataset:
+def label(
+    recipe: Recipe, arrays: Mapping[str, Any], realizations: Sequence[int], attrs: Mapping[str, Any] | None = None
+) -> xr.Dataset:
     """The cube of some realizations from arrays by variable, of the shapes that `VARIABLES` names."""
     known = labels(recipe) | {"realization": np.asarray(realizations, dtype="i8")}
-    data = {name: (VARIABLES[name].dims, arrays[name], VARIABLES[name].attrs) for name in names(recipe) if name in arrays}
+    data = {
+        name: (VARIABLES[name].dims, arrays[name], VARIABLES[name].attrs) for name in names(recipe) if name in arrays
+    }
     dims = [dim for dim in COORDINATES if any(dim in variable[0] for variable in data.values())]
     coords: dict[str, Any] = {dim: (dim, known[dim], {"long_name": COORDINATES[dim], "units": "1"}) for dim in dims}
     if "moment" in coords:
         rows = [MOMENTS[name] for name in recipe.moments]
-        coords["symbol"] = ("moment", np.array([row.symbol for row in rows], dtype=object), _attrs("symbol of the moment"))
+        coords["symbol"] = (
+            "moment",
+            np.array([row.symbol for row in rows], dtype=object),
+            _attrs("symbol of the moment"),
+        )
         coords["order"] = ("moment", np.array([row.order for row in rows], dtype="i8"), _attrs("order of the moment"))
-        coords["tensor"] = ("moment", np.array([row.tensor for row in rows], dtype=object), _attrs("tensor of the moment"))
+        coords["tensor"] = (
+            "moment",
+            np.array([row.tensor for row in rows], dtype=object),
+            _attrs("tensor of the moment"),
+        )
     return xr.Dataset(data, coords, dict(attrs or {}))
 
 

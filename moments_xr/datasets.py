@@ -21,9 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
-class DataError(ValueError):
-    """Input data that are missing, damaged or unfit to propagate."""
+from moments_xr.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -426,10 +424,23 @@ DATASETS: dict[str, Source] = {
     row.name: row
     for row in (
         Source("gaussian", "standard normal values, white or with a power-law spectrum", None, needs_shape=True),
-        Source("photos", "32 x 32 colour crops of seven photographs that installed packages ship", _photos, shape=(32, 32, 3)),
+        Source(
+            "photos",
+            "32 x 32 colour crops of seven photographs that installed packages ship",
+            _photos,
+            shape=(32, 32, 3),
+        ),
         Source("digits", "8 x 8 handwritten digits that scikit-learn ships", _digits, shape=(8, 8, 1)),
-        Source("cifar10", "a folder with the files of the CIFAR-10 binary version", _cifar10, needs_path=True, shape=(32, 32, 3)),
-        Source("mnist", "a folder with the MNIST IDX files, gzipped or not", _mnist, needs_path=True, shape=(28, 28, 1)),
+        Source(
+            "cifar10",
+            "a folder with the files of the CIFAR-10 binary version",
+            _cifar10,
+            needs_path=True,
+            shape=(32, 32, 3),
+        ),
+        Source(
+            "mnist", "a folder with the MNIST IDX files, gzipped or not", _mnist, needs_path=True, shape=(28, 28, 1)
+        ),
         Source("array", "an array (sample, *space, channel): .npy, .npz or a Zarr folder", _array, needs_path=True),
     )
 }

@@ -73,7 +73,9 @@ def sample_shape(recipe: Recipe) -> tuple[int, ...]:
     known = datasets.DATASETS[recipe.input.dataset].shape
     if known is not None:
         return known
-    return datasets.load(recipe.input.dataset, path=recipe.input.path, shape=recipe.input.shape, spectrum=recipe.input.spectrum).shape
+    return datasets.load(
+        recipe.input.dataset, path=recipe.input.path, shape=recipe.input.shape, spectrum=recipe.input.spectrum
+    ).shape
 
 
 def resolve_block(recipe: Recipe, sample: tuple[int, ...], device: str) -> int:
@@ -81,7 +83,9 @@ def resolve_block(recipe: Recipe, sample: tuple[int, ...], device: str) -> int:
     if recipe.compute.block != "auto":
         return recipe.compute.block
     kind = "cuda" if device.startswith("cuda") else "cpu"
-    fit = min((CUDA_BYTES if kind == "cuda" else CPU_BYTES) / _working_set(recipe, sample), SHARD_BYTES / _stored(recipe))
+    fit = min(
+        (CUDA_BYTES if kind == "cuda" else CPU_BYTES) / _working_set(recipe, sample), SHARD_BYTES / _stored(recipe)
+    )
     return int(max(1, min(fit, BLOCK_LIMIT[kind], recipe.realizations)))
 
 
@@ -100,7 +104,12 @@ def _working_set(recipe: Recipe, sample: tuple[int, ...]) -> float:
 
 
 def _stored(recipe: Recipe) -> float:
-    return float(sum(math.prod(cube.shape(recipe, name, 1)) * (8 if name == "pooled_moments" else 4) for name in cube.names(recipe)))
+    return float(
+        sum(
+            math.prod(cube.shape(recipe, name, 1)) * (8 if name == "pooled_moments" else 4)
+            for name in cube.names(recipe)
+        )
+    )
 
 
 def _cost(recipe: Recipe, node: str) -> Cost:

@@ -49,8 +49,14 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self.show and (self.console.is_terminal or self.console.is_jupyter):
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total} realizations"))
-            self.bar = Bar(*columns, _Rate(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self.console)
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:.0f}/{task.total} realizations"),
+            )
+            self.bar = Bar(
+                *columns, _Rate(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self.console
+            )
             self.bar.add_task(self._description(), total=self.total)
             self.bar.start()
         return self
@@ -84,4 +90,3 @@ class Progress:
                 f"{self._description()}: {realizations:.0f}/{self.total} realizations, {rate(realizations, elapsed)}, "
                 f"{elapsed:.0f} s gone, {left:.0f} s left"
             )
-

@@ -64,9 +64,15 @@ STATISTICS: dict[str, Statistic] = {
             (-2, 2),
             ("mu2_signal", "mu2_noise"),
         ),
-        Statistic("var_nu2_signal", "Var ν₂(x)", "variance over channels of the signal's mean square", (4, 0), ("nu2_signal",)),
-        Statistic("var_mu2_signal", "Var μ₂(x)", "variance over channels of the signal's variance", (4, 0), ("mu2_signal",)),
-        Statistic("var_mu2_noise", "Var μ₂(dx)", "variance over channels of the noise's variance", (0, 4), ("mu2_noise",)),
+        Statistic(
+            "var_nu2_signal", "Var ν₂(x)", "variance over channels of the signal's mean square", (4, 0), ("nu2_signal",)
+        ),
+        Statistic(
+            "var_mu2_signal", "Var μ₂(x)", "variance over channels of the signal's variance", (4, 0), ("mu2_signal",)
+        ),
+        Statistic(
+            "var_mu2_noise", "Var μ₂(dx)", "variance over channels of the noise's variance", (0, 4), ("mu2_noise",)
+        ),
     )
 }
 

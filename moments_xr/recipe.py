@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from moments_xr import datasets
 from moments_xr.activations import ACTIVATIONS
+from moments_xr.errors import RecipeError
 from moments_xr.quantities import ARCHITECTURES, MOMENTS, SITES
 
 SAMPLER = 1
@@ -25,10 +26,6 @@ IN_MEMORY = "(in memory)"
 """The `input.path` of data handed over as an array."""
 
 SHORTHANDS = {"he": {"law": "gaussian", "variance": 2.0}, "lecun": {"law": "gaussian", "variance": 1.0}}
-
-
-class RecipeError(ValueError):
-    """A recipe breaks a rule: the message names the key, the value and the rule."""
 
 
 def _whole(value: Any) -> Any:
@@ -62,7 +59,7 @@ def _selection(names: Iterable[str]) -> BeforeValidator:
         chosen = tuple(name for name in names if name in value)
         return "all" if chosen == names else chosen
 
-    return BeforeValidator(check, json_schema_input_type=Literal["all"] | list[Literal[names]])
+    return BeforeValidator(check, json_schema_input_type=Literal["all"] | list[Literal[names]])  # type: ignore[valid-type]
 
 
 def _tensors(value: Any) -> Any:
@@ -115,11 +112,15 @@ class Input(Section):
             raise ValueError("input.shape: missing; data set 'gaussian' needs [*space, channels], or [features]")
         for key in ("shape", "spectrum"):
             if not gaussian and getattr(self, key) is not None:
-                raise ValueError(f"input.{key}: {getattr(self, key)} goes with data set 'gaussian' only, not '{self.dataset}'")
+                raise ValueError(
+                    f"input.{key}: {getattr(self, key)} goes with data set 'gaussian' only, not '{self.dataset}'"
+                )
         if on_disk and self.path is None:
             raise ValueError(f"input.path: missing; data set '{self.dataset}' is read from disk")
         if not on_disk and self.path is not None:
-            raise ValueError(f"input.path: '{self.path}' is of no use to data set '{self.dataset}', which is not read from a path")
+            raise ValueError(
+                f"input.path: '{self.path}' is of no use to data set '{self.dataset}', which is not read from a path"
+            )
         return self
 
 
@@ -136,7 +137,9 @@ class Network(Section):
     architecture: Annotated[str, _one_of(ARCHITECTURES)]
     depth: Count = Field(description="layers, or residual units")
     width: Count = Field(description="channels of every layer")
-    kernel: Count = Field(description="extent of the convolution along each axis; 1 flattens the input: fully connected")
+    kernel: Count = Field(
+        description="extent of the convolution along each axis; 1 flattens the input: fully connected"
+    )
     boundary: Annotated[str, _one_of(["periodic", "symmetric", "zero"])] = "periodic"
     activation: Annotated[str, _one_of(ACTIVATIONS)] = "relu"
     weights: Annotated[
@@ -169,7 +172,9 @@ class Measure(Section):
     """What is measured, and where."""
 
     every: Count = Field(1, description="measure layers k, 2k, …")
-    channels: Annotated[str, _one_of(["mean", "all"])] = Field("mean", description="keep each channel's moments, or their mean")
+    channels: Annotated[str, _one_of(["mean", "all"])] = Field(
+        "mean", description="keep each channel's moments, or their mean"
+    )
     moments: Annotated[Literal["all"] | tuple[str, ...], _selection(MOMENTS)] = "all"
     sites: Annotated[Literal["all"] | tuple[str, ...], _selection(SITES)] = "all"
     effective_rank: Annotated[
@@ -189,8 +194,8 @@ class Compute(Section):
 
     device: Annotated[str, BeforeValidator(_device)] = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Annotated[str, _one_of(["auto", "float32", "float64"])] = "auto"
-    block: Annotated[int | Literal["auto"], BeforeValidator(_block, json_schema_input_type=Literal["auto"] | Count)] = Field(
-        "auto", description="realizations propagated together"
+    block: Annotated[int | Literal["auto"], BeforeValidator(_block, json_schema_input_type=Literal["auto"] | Count)] = (
+        Field("auto", description="realizations propagated together")
     )
 
 
@@ -238,16 +243,24 @@ class Recipe(Section):
     def _rules(self) -> Self:
         measure, network = self.measure, self.network
         if measure.every > network.depth:
-            raise ValueError(f"measure.every: {measure.every} is larger than network.depth, {network.depth}: no layer would be measured")
+            raise ValueError(
+                f"measure.every: {measure.every} is larger than network.depth, {network.depth}: no layer would be measured"
+            )
         there = ARCHITECTURES[network.architecture].sites
         for site in () if measure.sites == "all" else measure.sites:
             if site not in there:
-                raise ValueError(f"measure.sites: '{site}' is not a site of {network.architecture}, which has {', '.join(there)}")
+                raise ValueError(
+                    f"measure.sites: '{site}' is not a site of {network.architecture}, which has {', '.join(there)}"
+                )
         if network.kernel == 1 and self.input.batch == 1:
-            raise ValueError("input.batch: 1 sample, fully connected, has no variance; needs at least 2 (mx.propagate takes a single input)")
+            raise ValueError(
+                "input.batch: 1 sample, fully connected, has no variance; needs at least 2 (mx.propagate takes a single input)"
+            )
         shape = self.input.shape
         if shape is not None and network.kernel > 1 and not 2 <= len(shape) <= 4:
-            raise ValueError(f"input.shape: {list(shape)} needs 1 to 3 spatial extents and the channels, since network.kernel is {network.kernel} (1 is fully connected)")
+            raise ValueError(
+                f"input.shape: {list(shape)} needs 1 to 3 spatial extents and the channels, since network.kernel is {network.kernel} (1 is fully connected)"
+            )
         if self.sweep is not None:
             self.nodes()
         return self
@@ -351,7 +364,13 @@ class Recipe(Section):
         return self.model_dump_json(exclude_unset=True)
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_unset=True), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+        return yaml.safe_dump(
+            self.model_dump(mode="json", exclude_unset=True),
+            sort_keys=False,
+            default_flow_style=None,
+            width=120,
+            allow_unicode=True,
+        )
 
     def _repr_html_(self) -> str:
         from html import escape

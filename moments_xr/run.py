@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from moments_xr import cube, datasets, store as zarr_store
+from moments_xr import cube, datasets
+from moments_xr import store as zarr_store
+from moments_xr.errors import RecipeError, RequestError, StoreError
 from moments_xr.plan import resolve_block
 from moments_xr.progress import Progress, notice
-from moments_xr.recipe import IN_MEMORY, Network, Recipe, RecipeError, sweep_points
+from moments_xr.recipe import IN_MEMORY, Network, Recipe, sweep_points
 
 
 def run(
@@ -112,7 +114,7 @@ def propagate(
     ------
     RecipeError
         A key of the network breaks a rule.
-    ValueError
+    RequestError
         A shape does not fit, or a value is not finite.
 
     Examples
@@ -133,13 +135,18 @@ def propagate(
     signal, noise = np.asarray(signal), np.asarray(noise)
     values = network.model_dump(exclude_unset=True) if isinstance(network, Network) else dict(network)
     if signal.shape != noise.shape:
-        raise ValueError(f"noise: shape {noise.shape} differs from the signal's, {signal.shape}")
-    if values.get("kernel") == 1 and signal.ndim != 3 or values.get("kernel") != 1 and not 4 <= signal.ndim <= 6:
-        wanted = "(realization, sample, channel)" if values.get("kernel") == 1 else "(realization, sample, *space, channel) with 1 to 3 spatial axes"
-        raise ValueError(f"signal: shape {signal.shape} needs to be {wanted}, since the kernel is {values.get('kernel')}")
+        raise RequestError(f"noise: shape {noise.shape} differs from the signal's, {signal.shape}")
+    flat = values.get("kernel") == 1
+    if not (signal.ndim == 3 if flat else 4 <= signal.ndim <= 6):
+        wanted = (
+            "(realization, sample, channel)" if flat else "(realization, sample, *space, channel), 1 to 3 spatial axes"
+        )
+        raise RequestError(
+            f"signal: shape {signal.shape} needs to be {wanted}, since the kernel is {values.get('kernel')}"
+        )
     for name, array in (("signal", signal), ("noise", noise)):
         if not np.isfinite(array).all():
-            raise ValueError(f"{name}: holds values that are not finite")
+            raise RequestError(f"{name}: holds values that are not finite")
     realizations, batch, *sample = signal.shape
     recipe = Recipe(
         name="propagate",
@@ -159,7 +166,10 @@ def propagate(
         kernels = _checked_kernels(recipe.network, weights, realizations, sample)
         shifts = [None, *(biases if biases is not None else [None] * recipe.network.convolutions)]
         flow = (
-            (torch.as_tensor(kernel).to(device, dtype), None if bias is None else torch.as_tensor(bias).to(device, dtype))
+            (
+                torch.as_tensor(kernel).to(device, dtype),
+                None if bias is None else torch.as_tensor(bias).to(device, dtype),
+            )
             for kernel, bias in zip(kernels, shifts, strict=True)
         )
 
@@ -168,20 +178,28 @@ def propagate(
         while True:
             yield convolution(recipe.network, others, dimensions, device, dtype)
 
-    tensors = [torch.as_tensor(array).to(device, dtype) for array in (signal, noise)]
-    arrays = propagate_block(recipe, *tensors, flow, redraw)
-    return cube.label(recipe, cube.complete(arrays, device.type), range(realizations), {"schema_version": cube.SCHEMA_VERSION})
+    x, dx = (torch.as_tensor(array).to(device, dtype) for array in (signal, noise))
+    arrays = propagate_block(recipe, x, dx, flow, redraw)
+    return cube.label(
+        recipe, cube.complete(arrays, device.type), range(realizations), {"schema_version": cube.SCHEMA_VERSION}
+    )
 
 
-def _checked_kernels(network: Network, weights: Sequence[Any], realizations: int, sample: Sequence[int]) -> list[np.ndarray]:
+def _checked_kernels(
+    network: Network, weights: Sequence[Any], realizations: int, sample: Sequence[int]
+) -> list[np.ndarray]:
     kernels = [np.asarray(kernel) for kernel in weights]
     if len(kernels) != network.convolutions + 1:
-        raise ValueError(f"weights: {len(kernels)} kernels, but the network has an embedding and {network.convolutions} convolutions")
+        raise RequestError(
+            f"weights: {len(kernels)} kernels, but the network has an embedding and {network.convolutions} convolutions"
+        )
     taps = (network.kernel,) * (len(sample) - 1)
     for i, kernel in enumerate(kernels):
         wanted = (realizations, network.width, *taps, network.width if i else sample[-1])
         if kernel.shape != wanted:
-            raise ValueError(f"weights: kernel {i} has shape {kernel.shape}, needs (realization, output, *kernel, input) = {wanted}")
+            raise RequestError(
+                f"weights: kernel {i} has shape {kernel.shape}, needs (realization, output, *kernel, input) = {wanted}"
+            )
     return kernels
 
 
@@ -193,9 +211,13 @@ def _checked_dataset(recipe: Recipe, dataset: datasets.Dataset | None) -> datase
         raise RecipeError(f"input.batch: {i.batch} is more than the {source.size} samples of data set '{i.dataset}'")
     space, kernel = source.shape[:-1], recipe.network.kernel
     if kernel > 1 and not space:
-        raise RecipeError(f"network.kernel: {kernel} needs samples with spatial axes, and those of '{i.dataset}' have shape {source.shape}; 1 is fully connected")
+        raise RecipeError(
+            f"network.kernel: {kernel} needs samples with spatial axes, and those of '{i.dataset}' have shape {source.shape}; 1 is fully connected"
+        )
     if kernel > 1 and kernel > min(space):
-        raise RecipeError(f"network.kernel: {kernel} is larger than the samples of '{i.dataset}', of shape {source.shape}")
+        raise RecipeError(
+            f"network.kernel: {kernel} is larger than the samples of '{i.dataset}', of shape {source.shape}"
+        )
     return source
 
 
@@ -210,7 +232,11 @@ def _resolve(recipe: Recipe, dataset: datasets.Dataset, device: str | None = Non
 
 
 def _prepare(
-    store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe], sources: Mapping[str, datasets.Dataset], fingerprint: str | None
+    store: str | Path,
+    recipe: Recipe,
+    nodes: Mapping[str, Recipe],
+    sources: Mapping[str, datasets.Dataset],
+    fingerprint: str | None,
 ) -> dict[str, Recipe]:
     """Create, check or extend the store; returns the nodes' recipes with what the store has resolved."""
     resolved = {name: _resolve(node, sources[name]) for name, node in nodes.items()}
@@ -221,8 +247,12 @@ def _prepare(
     zarr_store.clean(store)
     if ("sweep" in attrs) != (recipe.sweep is not None):
         there = "a sweep" if "sweep" in attrs else "no sweep"
-        raise zarr_store.StoreError(f"store '{store}': made by another recipe: {there} there; choose another store, or delete this one")
-    missing = {name: node for name, node in resolved.items() if name and not (Path(store) / name / "zarr.json").exists()}
+        raise StoreError(
+            f"store '{store}': made by another recipe: {there} there; choose another store, or delete this one"
+        )
+    missing = {
+        name: node for name, node in resolved.items() if name and not (Path(store) / name / "zarr.json").exists()
+    }
     for name in resolved.keys() - missing.keys():
         stored = zarr_store.node_attributes(store, name or None)
         zarr_store.check_identity(store, stored, resolved[name], fingerprint)
@@ -235,7 +265,9 @@ def _prepare(
         if recipe.realizations > have:
             zarr_store.extend(store, name or None, resolved[name], fingerprint)
         elif recipe.realizations < have:
-            notice(f"store '{store}' has {have} realizations and keeps them; the first {recipe.realizations} are returned")
+            notice(
+                f"store '{store}' has {have} realizations and keeps them; the first {recipe.realizations} are returned"
+            )
     return resolved
 
 
@@ -258,7 +290,10 @@ def _in_memory(recipe: Recipe, dataset: datasets.Dataset, fingerprint: str | Non
 
 def _parts(recipe: Recipe) -> list[range]:
     """Realizations of each block."""
-    return [range(start, min(start + recipe.block, recipe.realizations)) for start in range(0, recipe.realizations, recipe.block)]
+    return [
+        range(start, min(start + recipe.block, recipe.realizations))
+        for start in range(0, recipe.realizations, recipe.block)
+    ]
 
 
 def _tree(recipe: Recipe, cubes: dict[str, xr.Dataset]) -> xr.Dataset | xr.DataTree:

@@ -20,13 +20,10 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from moments_xr import cube
+from moments_xr.errors import StoreError, WriteError
 from moments_xr.recipe import Recipe, sweep_points
 
 COORDINATE_CHUNK = 1 << 16
-
-
-class StoreError(ValueError):
-    """A store is not what was asked for: missing, foreign, of another recipe, or damaged."""
 
 
 def open_cube(store: str | Path, complete: bool = True) -> xr.Dataset | xr.DataTree:
@@ -52,15 +49,18 @@ def open_cube(store: str | Path, complete: bool = True) -> xr.Dataset | xr.DataT
     attrs = read_attrs(store)
     if "sweep" not in attrs:
         return _open_node(store, None, complete)
-    nodes = {name: _open_node(store, name, complete).assign_coords(point) for name, point in json.loads(attrs["sweep"]).items()}
+    nodes = {
+        name: _open_node(store, name, complete).assign_coords(point)
+        for name, point in json.loads(attrs["sweep"]).items()
+    }
     tree = xr.DataTree.from_dict(nodes)
     tree.attrs = attrs
     return tree
 
 
 def _open_node(store: str | Path, group: str | None, complete: bool) -> xr.Dataset:
-    ds = xr.open_zarr(store, group=group, chunks=None)
-    chunks = {"realization": ds.attrs["block"], "moment": 1}
+    ds: xr.Dataset = xr.open_zarr(store, group=group, chunks=None)
+    chunks = {"realization": ds.attrs.get("block", ds.sizes["realization"]), "moment": 1}
     ds = ds.chunk({dim: size for dim, size in chunks.items() if dim in ds.dims})
     ds = ds.assign_coords({name: ds[name].compute() for name in ds.coords})
     if complete:
@@ -82,13 +82,15 @@ def read_attrs(store: str | Path) -> dict[str, Any]:
         raise StoreError(f"store '{store}': no such store")
     try:
         with _quiet():
-            attrs = dict(zarr.open_group(store, mode="r").attrs)
+            attrs: dict[str, Any] = dict(zarr.open_group(store, mode="r").attrs)
     except (FileNotFoundError, ValueError, KeyError, NotADirectoryError) as error:
         raise StoreError(f"store '{store}': not a Zarr store of moments ({str(error).splitlines()[0]})") from None
     if "schema_version" not in attrs:
         raise StoreError(f"store '{store}': a Zarr store, but not of moments: it has no attribute schema_version")
     if attrs["schema_version"] > cube.SCHEMA_VERSION:
-        raise StoreError(f"store '{store}': schema version {attrs['schema_version']} is newer than this package reads, {cube.SCHEMA_VERSION}")
+        raise StoreError(
+            f"store '{store}': schema version {attrs['schema_version']} is newer than this package reads, {cube.SCHEMA_VERSION}"
+        )
     return attrs
 
 
@@ -124,7 +126,9 @@ def _write_template(store: Path, group: str | None, recipe: Recipe, fingerprint:
     for name in ds.variables:
         if "realization" not in ds[name].dims:
             if ds[name].dims == ("moment",) and name != "moment":
-                encoding[str(name)] = {"chunks": (1,)}  # as channel_moments, so that a plain open_zarr(...).chunks works
+                encoding[str(name)] = {
+                    "chunks": (1,)
+                }  # as channel_moments, so that a plain open_zarr(...).chunks works
             continue
         chunks = (block, *ds[name].shape[1:]) if name != "realization" else (COORDINATE_CHUNK,)
         encoding[str(name)] = {"chunks": chunks, "compressors": (ZstdCodec(level=1), Crc32cCodec())}
@@ -133,7 +137,15 @@ def _write_template(store: Path, group: str | None, recipe: Recipe, fingerprint:
             encoding[str(name)] |= {"chunks": inner, "shards": chunks}
         if ds[name].dtype.kind == "f":
             encoding[str(name)]["_FillValue"] = np.nan
-    ds.to_zarr(store, group=group, mode="w-" if group is None else "a", encoding=encoding, compute=False, zarr_format=3, consolidated=True)
+    ds.to_zarr(
+        store,
+        group=group,
+        mode="w-" if group is None else "a",
+        encoding=encoding,
+        compute=False,
+        zarr_format=3,
+        consolidated=True,
+    )
 
 
 def node_attrs(recipe: Recipe, fingerprint: str | None) -> dict[str, Any]:
@@ -154,7 +166,11 @@ def node_attrs(recipe: Recipe, fingerprint: str | None) -> dict[str, Any]:
 def sweep_attrs(recipe: Recipe, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Attributes of a sweep's root; `before` are the points it has already: node -> key -> value."""
     points = dict(zip(recipe.nodes(), sweep_points(recipe.sweep or {}), strict=True))
-    return {"recipe": recipe.to_json(), "schema_version": cube.SCHEMA_VERSION, "sweep": json.dumps({**(before or {}), **points})}
+    return {
+        "recipe": recipe.to_json(),
+        "schema_version": cube.SCHEMA_VERSION,
+        "sweep": json.dumps({**(before or {}), **points}),
+    }
 
 
 def check_identity(store: str | Path, stored: Mapping[str, Any], recipe: Recipe, fingerprint: str | None) -> None:
@@ -174,7 +190,9 @@ def check_identity(store: str | Path, stored: Mapping[str, Any], recipe: Recipe,
         for key in sorted(theirs.keys() | ours.keys())
         if theirs.get(key) != ours.get(key)
     ]
-    raise StoreError(f"store '{store}': made by another recipe: {'; '.join(differing)}; choose another store, or delete this one")
+    raise StoreError(
+        f"store '{store}': made by another recipe: {'; '.join(differing)}; choose another store, or delete this one"
+    )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -198,7 +216,7 @@ def extend(store: str | Path, group: str | None, recipe: Recipe, fingerprint: st
     with _quiet():
         node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
         for name, array in node.arrays():
-            if array.metadata.dimension_names[:1] == ("realization",):
+            if "realization" in (getattr(array.metadata, "dimension_names", None) or ()):
                 array.resize((recipe.realizations, *array.shape[1:]))
                 if name == "realization":
                     array[:] = np.arange(recipe.realizations)
@@ -241,23 +259,44 @@ def pending(store: str | Path, group: str | None, block: int) -> list[range]:
     return [part for part in blocks if not done[part.start : part.stop].all()]  # type: ignore[index,union-attr]
 
 
+def save(ds: xr.Dataset, store: str | Path) -> None:
+    """Write a whole cube that was not made here (imported results), at once or not at all.
+
+    Raises
+    ------
+    StoreError
+        Something is at that path already.
+    """
+    final = Path(store)
+    if final.exists():
+        raise StoreError(f"store '{store}': is there already; choose another path, or delete it")
+    partial = final.with_name(final.name + ".template")
+    shutil.rmtree(partial, ignore_errors=True)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        ds.drop_encoding().to_zarr(partial, mode="w-", zarr_format=3, consolidated=True)
+    partial.rename(final)
+
+
 def write_block(store: str | Path, group: str | None, recipe: Recipe, part: range, arrays: Mapping[str, Any]) -> None:
     """Write one block: the data, and only when that has returned its `done` flags.
 
     Raises
     ------
-    StoreError
-        It could not be written (a full disk, say); nothing that was done is lost.
+    WriteError
+        It could not be written; nothing that was done is lost.
     """
     kept = {name: values[: len(part)] for name, values in arrays.items()}
     ds = cube.label(recipe, kept, part)
-    ds = ds.drop_vars([name for name in ds.coords])
+    ds = ds.drop_vars(list(ds.coords))
     region = {"realization": slice(part.start, part.stop)}
     try:
         for piece in (ds.drop_vars("done"), ds[["done"]]):
             piece.to_zarr(store, group=group, region=region, mode="r+", consolidated=False)
     except OSError as error:
-        raise StoreError(f"store '{store}': realizations {part.start} to {part.stop - 1} could not be written ({error}); run again to go on") from error
+        raise WriteError(
+            f"store '{store}': realizations {part.start} to {part.stop - 1} could not be written ({error}); run again to go on"
+        ) from error
 
 
 @contextmanager

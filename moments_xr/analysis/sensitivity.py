@@ -9,13 +9,10 @@ import numpy as np
 import xarray as xr
 
 from moments_xr.analysis.sweep import along_sweep
+from moments_xr.errors import MissingError, RequestError
 from moments_xr.quantities import ARCHITECTURES, MOMENTS, STATISTICS, Architecture, scale_orders, symbol
 
 UNDEFINED = "NaN where the net is dead (ν₂ = 0) or its signal is a single point (μ₂ = 0 with ν₂ > 0)"
-
-
-class MissingError(LookupError):
-    """A cube lacks the piece that was asked for: the message names it."""
 
 
 @along_sweep
@@ -41,7 +38,7 @@ def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False) ->
     ------
     MissingError
         The cube does not have it.
-    ValueError
+    RequestError
         There is no such quantity, or it may be negative and has no logarithm.
 
     Examples
@@ -55,19 +52,23 @@ def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False) ->
         return chi(ds, log=log)
     if name in ("reff_signal", "reff_noise"):
         rank = effective_rank(ds, "signal" if name == "reff_signal" else "noise")
-        return _named(np.log(rank), f"log_{name}", f"log {rank.attrs['symbol']}", f"log of the {rank.attrs['long_name']}") if log else rank
+        return (
+            _named(_log(rank), f"log_{name}", f"log {rank.attrs['symbol']}", f"log of the {rank.attrs['long_name']}")
+            if log
+            else rank
+        )
     if name not in MOMENTS and name not in STATISTICS:
         names = ", ".join([*MOMENTS, *STATISTICS, "reff_signal", "reff_noise", "chi"])
-        raise ValueError(f"'{name}' is not a quantity; there are {names}")
+        raise RequestError(f"'{name}' is not a quantity; there are {names}")
     row = MOMENTS.get(name) or STATISTICS[name]
     if log and getattr(row, "signed", False):
-        raise ValueError(f"'{name}' may be negative and has no logarithm; use nu1_abs_signal, or log=False")
+        raise RequestError(f"'{name}' may be negative and has no logarithm; use nu1_abs_signal, or log=False")
     stored = _moment(ds, name, channels)
     signal, noise = scale_orders(name)
     scale = _scale(ds, "signal", signal) + _scale(ds, "noise", noise)
     if log:
         return _named(_log(stored) + scale, f"log_{name}", f"log {symbol(name)}", f"log of the {row.long_name}")
-    return _named(stored * np.exp(scale), name, symbol(name), row.long_name)
+    return _named(stored * _exp(scale), name, symbol(name), row.long_name)
 
 
 @along_sweep
@@ -99,12 +100,14 @@ def chi(ds: xr.Dataset, log: bool = False) -> xr.DataArray:
         log_chi = 0.5 * (noise - signal.where(signal > -np.inf) + _log(_input_mu2(ds)))
     result = _named(log_chi, "log_chi", "log χ", "log of the normalised sensitivity") if log else None
     if result is None:
-        result = _named(np.exp(log_chi), "chi", "χ", "normalised sensitivity")
+        result = _named(_exp(log_chi), "chi", "χ", "normalised sensitivity")
     return result.assign_attrs(comment=UNDEFINED)
 
 
 @along_sweep
-def increments(ds: xr.Dataset, of: str = "chi", by: Literal["layer", "step"] = "layer", log: bool = False) -> xr.DataArray:
+def increments(
+    ds: xr.Dataset, of: str = "chi", by: Literal["layer", "step"] = "layer", log: bool = False
+) -> xr.DataArray:
     """Increments δq = q(output)/q(input) of each layer, or of each step inside it (THEORY 3).
 
     Parameters
@@ -136,7 +139,7 @@ def increments(ds: xr.Dataset, of: str = "chi", by: Literal["layer", "step"] = "
     ['bn', 'act']
     """
     if by not in ("layer", "step"):
-        raise ValueError(f"by='{by}' is not one of layer, step")
+        raise RequestError(f"by='{by}' is not one of layer, step")
     kind = architecture(ds)
     values = get(ds, of, log=True)
     present = [str(site) for site in np.atleast_1d(values["site"].values)] if "site" in values.coords else []
@@ -147,13 +150,17 @@ def increments(ds: xr.Dataset, of: str = "chi", by: Literal["layer", "step"] = "
     wanted = [site for pair in (steps or kind.steps).values() for site in pair]
     lacking = [site for site in dict.fromkeys(wanted) if site not in present]
     if lacking or "site" not in values.dims:
-        raise MissingError(f"increments by {by} need the sites {', '.join(dict.fromkeys(wanted))}; this cube has {', '.join(present)}")
+        raise MissingError(
+            f"increments by {by} need the sites {', '.join(dict.fromkeys(wanted))}; this cube has {', '.join(present)}"
+        )
     parts = [values.sel(site=end, drop=True) - values.sel(site=start, drop=True) for end, start in steps.values()]
-    log_increment = parts[0] if by == "layer" else xr.concat(parts, "step").assign_coords(step=list(steps)).transpose(..., "step")
+    log_increment = (
+        parts[0] if by == "layer" else xr.concat(parts, "step").assign_coords(step=list(steps)).transpose(..., "step")
+    )
     what = values.attrs["symbol"].removeprefix("log ")
     if log:
         return _named(log_increment, f"log_increment_{of}", f"log δ{what}", f"log-increment of {what} by {by}")
-    return _named(np.exp(log_increment), f"increment_{of}", f"δ{what}", f"increment of {what} by {by}")
+    return _named(_exp(log_increment), f"increment_{of}", f"δ{what}", f"increment of {what} by {by}")
 
 
 @along_sweep
@@ -175,16 +182,23 @@ def effective_rank(ds: xr.Dataset, tensor: Literal["signal", "noise"] = "signal"
     True
     """
     if tensor not in ("signal", "noise"):
-        raise ValueError(f"tensor='{tensor}' is not one of signal, noise")
+        raise RequestError(f"tensor='{tensor}' is not one of signal, noise")
     name = f"reff_{tensor}"
     if name not in ds:
         raise MissingError(f"the cube has no {name}: measure it with measure.effective_rank: [{tensor}]")
-    return _named(ds[name].astype("f8"), name, "r_eff(x)" if tensor == "signal" else "r_eff(dx)", f"effective rank of the {tensor}")
+    return _named(
+        ds[name].astype("f8"),
+        name,
+        "r_eff(x)" if tensor == "signal" else "r_eff(dx)",
+        f"effective rank of the {tensor}",
+    )
 
 
 @along_sweep
 def alive(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
-    """Whether ν₂(x) > 0 after each layer, where a dead net stays dead (THEORY 4): (realization, layer), bool.
+    """Whether ν₂(x) > 0 after each layer; a dead net stays dead (THEORY 4): (realization, layer), bool.
+
+    Where ν₂ was not measured nothing says that the net is dead.
 
     Examples
     --------
@@ -194,7 +208,7 @@ def alive(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
     True
     """
     stored = at_site(ds, _moment(ds, "nu2_signal", channels=False), site)
-    return _named(stored > 0, "alive", "ν₂ > 0", "whether the signal is not all zero")
+    return _named(stored != 0, "alive", "ν₂ > 0", "whether the signal is not all zero")
 
 
 def architecture(ds: xr.Dataset) -> Architecture:
@@ -247,11 +261,25 @@ def _input_mu2(ds: xr.Dataset) -> xr.DataArray:
 
 
 def _log(values: xr.DataArray) -> xr.DataArray:
+    """Logarithm, −inf of zero without a warning; lazy."""
+
     def quiet(array: np.ndarray) -> Any:
         with np.errstate(divide="ignore"):
             return np.log(array)
 
-    return xr.apply_ufunc(quiet, values, dask="parallelized", output_dtypes=["f8"])
+    result: xr.DataArray = xr.apply_ufunc(quiet, values, dask="parallelized", output_dtypes=["f8"])
+    return result
+
+
+def _exp(values: xr.DataArray | float) -> xr.DataArray:
+    """Exponential, inf beyond float64 without a warning; lazy."""
+
+    def quiet(array: np.ndarray) -> Any:
+        with np.errstate(over="ignore"):
+            return np.exp(array)
+
+    result: xr.DataArray = xr.apply_ufunc(quiet, values, dask="parallelized", output_dtypes=["f8"])
+    return result
 
 
 def _named(values: xr.DataArray, name: str, symbol: str, long_name: str) -> xr.DataArray:

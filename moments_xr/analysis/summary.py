@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from moments_xr.analysis.sensitivity import MissingError, alive, architecture, at_site, effective_rank, get, increments
+from moments_xr.analysis.sensitivity import alive, architecture, at_site, effective_rank, get, increments
 from moments_xr.analysis.sweep import along_sweep
+from moments_xr.errors import MissingError, RequestError
 
 STATISTICS = {"median": 0.5, "p16": 0.16, "p84": 0.84}
 DEPTHS = 6
@@ -32,7 +33,7 @@ def summary(ds: xr.Dataset, layers: Sequence[int] | None = None) -> xr.Dataset:
 
     Raises
     ------
-    ValueError
+    RequestError
         A layer was not measured.
 
     Examples
@@ -46,7 +47,9 @@ def summary(ds: xr.Dataset, layers: Sequence[int] | None = None) -> xr.Dataset:
     chosen = _spread(measured) if layers is None else np.asarray(layers)
     unknown = set(chosen.tolist()) - set(measured.tolist())
     if unknown:
-        raise ValueError(f"layers: {sorted(unknown)} were not measured; there are {measured.min()} to {measured.max()}")
+        raise RequestError(
+            f"layers: {sorted(unknown)} were not measured; there are {measured.min()} to {measured.max()}"
+        )
     ds = ds.sel(layer=chosen)
     kind = architecture(ds)
     _, ranked, z = kind.plotted
@@ -58,8 +61,8 @@ def summary(ds: xr.Dataset, layers: Sequence[int] | None = None) -> xr.Dataset:
         "mu2_over_nu2_signal": lambda: _dimension(ds),
         "log_nu2_signal": lambda: at_site(ds, get(ds, "nu2_signal", log=True)),
         "log_mu2_noise": lambda: at_site(ds, get(ds, "mu2_noise", log=True)),
-        "mu4_signal": lambda: at_site(ds, get(ds, "mu4_signal"), z),
-        "nu1_abs_signal": lambda: at_site(ds, get(ds, "nu1_abs_signal"), z),
+        "mu4_signal": lambda: at_site(ds, get(ds, "mu4_signal"), z).assign_attrs(symbol="μ₄(z)"),
+        "nu1_abs_signal": lambda: at_site(ds, get(ds, "nu1_abs_signal"), z).assign_attrs(symbol="ν₁(|z|)"),
     }
     table = {}
     for name, quantity in quantities.items():
@@ -86,14 +89,30 @@ def _spread(layers: np.ndarray) -> np.ndarray:
 
 
 def _dimension(ds: xr.Dataset) -> xr.DataArray:
-    ratio = np.exp(at_site(ds, get(ds, "mu2_signal", log=True)) - at_site(ds, get(ds, "nu2_signal", log=True)))
+    variance, square = (at_site(ds, get(ds, name, log=True)) for name in ("mu2_signal", "nu2_signal"))
+    ratio: xr.DataArray = xr.ufuncs.exp(variance - square)
     ratio.attrs = {"long_name": "share of the signal's mean square that varies", "units": "1", "symbol": "μ₂(x)/ν₂(x)"}
     return ratio
 
 
 def _percentiles(values: xr.DataArray) -> xr.DataArray:
-    attrs = values.attrs
-    values = values.chunk({"realization": -1}) if values.chunks is not None else values
-    statistic = values.quantile(list(STATISTICS.values()), "realization").rename(quantile="statistic")
-    statistic = statistic.assign_coords(statistic=list(STATISTICS)).transpose(..., "statistic").drop_vars("site", errors="ignore")
-    return statistic.assign_attrs(attrs)
+    def percentiles(array: np.ndarray) -> np.ndarray:
+        nothing = np.isnan(array).all(-1)
+        with np.errstate(invalid="ignore"):
+            found = np.nanquantile(np.where(nothing[..., None], 0.0, array), list(STATISTICS.values()), axis=-1)
+        return np.moveaxis(np.where(nothing, np.nan, found), 0, -1)
+
+    statistic: xr.DataArray = xr.apply_ufunc(
+        percentiles,
+        values.chunk({"realization": -1}) if values.chunks is not None else values,
+        input_core_dims=[["realization"]],
+        output_core_dims=[["statistic"]],
+        dask="parallelized",
+        output_dtypes=["f8"],
+        dask_gufunc_kwargs={"output_sizes": {"statistic": len(STATISTICS)}},
+    )
+    return (
+        statistic.assign_coords(statistic=list(STATISTICS))
+        .drop_vars("site", errors="ignore")
+        .assign_attrs(values.attrs)
+    )

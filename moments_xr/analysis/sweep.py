@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import xarray as xr
 
@@ -23,12 +23,12 @@ def along_sweep(
         if isinstance(ds, xr.Dataset):
             return function(ds, *args, **kwargs)
         results = {}
-        for name, point in points(ds).items():
+        for name in points(ds):
             result: xr.DataArray | xr.Dataset = function(ds[name].to_dataset(), *args, **kwargs)
             results[name] = result.to_dataset() if isinstance(result, xr.DataArray) else result
-        return cast(T, combine(results, points(ds)))
+        return combine(results, points(ds))  # type: ignore[return-value]
 
-    return wrapper
+    return wrapper  # type: ignore[return-value]
 
 
 def points(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
@@ -37,7 +37,9 @@ def points(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
         stored: dict[str, dict[str, Any]] = json.loads(tree.attrs["sweep"])
         return {name: point for name, point in stored.items() if name in tree.children}
     return {
-        str(name): {str(key): node[str(key)].item() for key in node.coords if "." in str(key) and node[str(key)].ndim == 0}
+        str(name): {
+            str(key): node[str(key)].item() for key in node.coords if "." in str(key) and node[str(key)].ndim == 0
+        }
         for name, node in tree.children.items()
     }
 
@@ -56,7 +58,9 @@ def combine(results: dict[str, xr.Dataset], points: dict[str, dict[str, Any]]) -
         key = keys[depth]
         values = list(dict.fromkeys(plain[name][key] for name in names))
         parts = [nest([name for name in names if plain[name][key] == value], depth + 1) for value in values]
-        joined = xr.concat(parts, dim=key, join="outer", combine_attrs="drop_conflicts", coords="minimal", compat="override")
+        joined = xr.concat(
+            parts, dim=key, join="outer", combine_attrs="drop_conflicts", coords="minimal", compat="override"
+        )
         return joined.assign_coords({key: values})
 
     combined = nest(list(results), 0)

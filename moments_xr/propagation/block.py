@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from moments_xr import datasets
+from moments_xr.errors import RequestError
 from moments_xr.propagation import networks
 from moments_xr.propagation.measure import RANKED, Views, channel_moments, effective_rank, pool
 from moments_xr.propagation.steps import rescale_
@@ -26,7 +27,7 @@ def resolve_device(device: str) -> torch.device:
 
     Raises
     ------
-    ValueError
+    RequestError
         A CUDA device is asked for that is not there.
     """
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -34,7 +35,7 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if available else "cpu")
     wanted = torch.device(device)
     if wanted.type == "cuda" and (wanted.index or 0) >= available:
-        raise ValueError(f"compute.device: '{device}' is not here: torch sees {available} CUDA devices")
+        raise RequestError(f"compute.device: '{device}' is not here: torch sees {available} CUDA devices")
     return wanted
 
 
@@ -86,7 +87,9 @@ def compute_block(
 
 def load_dataset(recipe: Recipe) -> datasets.Dataset:
     """The data set that a recipe names."""
-    return datasets.load(recipe.input.dataset, path=recipe.input.path, shape=recipe.input.shape, spectrum=recipe.input.spectrum)
+    return datasets.load(
+        recipe.input.dataset, path=recipe.input.path, shape=recipe.input.shape, spectrum=recipe.input.spectrum
+    )
 
 
 def propagate_block(

@@ -89,8 +89,6 @@ def pool(channels: torch.Tensor, moments: Sequence[str], names: Sequence[str]) -
 
     `channels` is (realization, moment, channel). Variances over channels have N − 1 in the denominator.
     """
-    if channels.shape[-1] == 0:
-        raise ValueError("no channel to pool over")
     by_name = dict(zip(moments, channels.double().unbind(1), strict=True))
     return torch.stack([STATISTICS[n](by_name) if n in STATISTICS else by_name[n].mean(-1) for n in names], 1)
 

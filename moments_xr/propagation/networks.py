@@ -43,15 +43,15 @@ def bn_res(network: Network, pair: torch.Tensor, weights: Weights) -> Iterator[t
     """Pre-activation unit: H times z = BN(y), x = φ(z), y = W ∗ x + b; then the sum. Sites inside are those of h = 1."""
     yield "input", pair
     branch = pair.clone()
-    for h in range(1, network.unit_depth + 1):
+    for h in range(network.unit_depth or 0):
         batch_norm_(branch, network.epsilon)
-        if h == 1:
+        if h == 0:
             yield "norm", branch
         activate_(branch, ACTIVATIONS[network.activation])
-        if h == 1:
+        if h == 0:
             yield "act", branch
         branch = convolve(branch, *next(weights), network.boundary)
-        if h == 1:
+        if h == 0:
             yield "conv", branch
     yield "sum", add_(branch, pair)
 

@@ -22,7 +22,11 @@ def flat(pair: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def convolve(
-    pair: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None = None, boundary: str = "periodic", stride: int = 1
+    pair: torch.Tensor,
+    kernel: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    boundary: str = "periodic",
+    stride: int = 1,
 ) -> torch.Tensor:
     """y = W ∗ x + b and dy = W ∗ dx.
 

@@ -83,7 +83,12 @@ def convolution(
 
 
 def draw_weights(
-    network: Network, streams: Sequence[Stream], channels: int, dimensions: int, device: torch.device, dtype: torch.dtype
+    network: Network,
+    streams: Sequence[Stream],
+    channels: int,
+    dimensions: int,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     """Kernels and biases in order of use, drawn when asked for: the embedding, N(0, 1/fan_in), then every convolution."""
     shape = kernel_shape(network, channels, dimensions)

@@ -1,0 +1,300 @@
+"""The shell: `moments-xr`. Exit status 0 done, 1 failed, 2 the request was wrong (DESIGN 7)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from moments_xr.errors import RecipeError, RequestError, StoreError
+from moments_xr.recipe import Recipe, load_yaml, recipes
+
+app = typer.Typer(
+    name="moments-xr",
+    help="Is a deep network well-behaved or pathological at initialisation, and why?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped recipe's name.", show_default=False)
+]
+StoreArgument = Annotated[
+    Path, typer.Argument(metavar="STORE", help="A store made by `moments-xr run`.", show_default=False)
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be given again.")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+NodeOption = Annotated[str | None, typer.Option("--node", help="Which node of a sweep, as `info` lists them.")]
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    pass
+
+
+@app.command("recipes")
+def list_recipes() -> None:
+    """The recipes there are, with an estimate of their cost on this machine."""
+    from moments_xr.plan import plan
+
+    table = Table("recipe", "about", "realizations", "time here")
+    for name, description in recipes().items():
+        recipe = _recipe(name)
+        try:
+            seconds = duration(sum(cost.seconds for cost in plan(recipe)))
+        except ImportError:
+            seconds = "needs torch"
+        table.add_row(name, description, f"{recipe.realizations}", seconds)
+    out.print(table)
+
+
+@app.command()
+def plan(recipe: RecipeArgument, changes: SetOption = None, device: DeviceOption = None) -> None:
+    """What a recipe would cost: blocks, arithmetic, bytes, estimated time. Runs nothing."""
+    from moments_xr.plan import plan as plan_
+
+    loaded = _recipe(recipe, changes, device)
+    costs = plan_(loaded)
+    table = Table("node", "nets", "blocks", "TFLOP", "draws", "memory", "store", "time here", title=loaded.name)
+    for cost in costs:
+        table.add_row(
+            cost.node or "-",
+            f"{cost.realizations}",
+            f"{cost.blocks} of {cost.block}",
+            f"{cost.realizations * cost.flops / 1e12:.3g}",
+            f"{cost.realizations * cost.normals:.2g}",
+            size(cost.memory),
+            size(cost.stored),
+            duration(cost.seconds),
+        )
+    out.print(table)
+    if len(costs) > 1:
+        out.print(f"together: {duration(sum(c.seconds for c in costs))}, {size(sum(c.stored for c in costs))}")
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    store: Annotated[Path | None, typer.Option("--store", help="Default: stores/<recipe's name>.zarr.")] = None,
+    changes: SetOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Run a recipe into a store; on a store that is there it resumes, or extends it."""
+    from moments_xr.run import run as run_
+
+    loaded = _recipe(recipe, changes, device)
+    where = store or Path("stores") / f"{loaded.name}.zarr"
+    cube = run_(loaded, where)
+    _print_summary(cube)
+    out.print(f"store: {where}", soft_wrap=True)
+
+
+@app.command()
+def info(store: StoreArgument) -> None:
+    """What a store holds and how complete it is."""
+    from moments_xr.store import open_cube, read_attrs
+
+    attrs = read_attrs(store)
+    cube = open_cube(store, complete=False)
+    nodes = (
+        {"": cube}
+        if isinstance(cube, xr.Dataset)
+        else {str(name): node.to_dataset() for name, node in cube.children.items()}
+    )
+    if "recipe" in attrs:
+        recipe = Recipe.from_json(attrs["recipe"])
+        out.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", highlight=False)
+    table = Table("node", "architecture", "done", "layers", "channels", "identity")
+    for name, ds in nodes.items():
+        layers = ds["layer"].values
+        done = int(ds["done"].sum()) if "done" in ds else ds.sizes["realization"]
+        table.add_row(
+            name or "-",
+            _architecture(ds),
+            f"{done}/{ds.sizes['realization']}",
+            f"{len(layers)} of {layers.min()} to {layers.max()}",
+            str(ds.sizes.get("channel", "pooled")),
+            str(ds.attrs.get("recipe_identity", "-"))[:12],
+        )
+    out.print(table)
+    stored = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+    versions = [
+        f"{tool.replace('_', '-')} {ds.attrs[f'{tool}_version']}"
+        for tool in ("moments_xr", "torch", "numpy")
+        if f"{tool}_version" in ds.attrs
+    ]
+    out.print(f"sites {', '.join(str(site) for site in ds['site'].values)}", highlight=False)
+    out.print(
+        f"{size(stored)} on disk; made with {', '.join(versions) or ds.attrs.get('source', 'unknown')}", highlight=False
+    )
+
+
+@app.command()
+def figure(
+    store: StoreArgument,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="fig2, fig3, fig4 or fig5; the paper's for this architecture if not given."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A .png, .svg, .pdf or .html file.")] = None,
+    node: NodeOption = None,
+) -> None:
+    """A figure of the paper, from a store."""
+    from moments_xr.plots.papers import figure as figure_
+    from moments_xr.plots.save import save
+
+    ds = _node(store, node)
+    chosen = kind or {"vanilla": "fig3", "bn_ff": "fig4", "bn_res": "fig5"}[_architecture(ds)]
+    path = output or Path("figures") / f"{store.stem}_{chosen}.png"
+    save(figure_(ds, chosen), path)
+    out.print(f"figure: {path}", soft_wrap=True)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of recipes, on standard output."""
+    print(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Results of the 2019 code.", show_default=False)],
+    store: Annotated[Path, typer.Option("--store", help="The store to make.")],
+    architecture: Annotated[
+        str | None, typer.Option("--architecture", help="vanilla, bn_ff or bn_res, where the file doesn't tell.")
+    ] = None,
+) -> None:
+    """Results of the 2019 code into a store."""
+    from moments_xr.npz import open_npz
+    from moments_xr.store import save
+
+    ds = open_npz(file, architecture)
+    save(ds, store)
+    _print_summary(ds)
+    out.print(f"store: {store}", soft_wrap=True)
+
+
+def main() -> None:
+    """The console script: errors that a user can cause are one line, with an exit status of 2 (1 where work failed)."""
+    try:
+        status = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("stopped; run the same command again to go on", 130)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # of the command line's own parser
+            error.show()
+            sys.exit(error.exit_code)
+        if "--debug" in sys.argv:
+            raise
+        _fail(str(error) or type(error).__name__, 2 if isinstance(error, RequestError) else 1)
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"moments-xr: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _recipe(source: str, changes: list[str] | None = None, device: str | None = None) -> Recipe:
+    """A recipe from a path or a shipped name, with `--set` and `--device` applied."""
+    from moments_xr.recipe import recipe as shipped
+
+    assigned: dict[str, Any] = {}
+    for change in changes or []:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {change}: needs KEY=VALUE")
+        assigned[key.strip()] = load_yaml(value)
+    if device is not None:
+        assigned["compute.device"] = device
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return Recipe.from_yaml(path, assigned)
+    return shipped(source, assigned)
+
+
+def _node(store: Path, node: str | None) -> xr.Dataset:
+    from moments_xr.store import open_cube
+
+    cube = open_cube(store)
+    if isinstance(cube, xr.Dataset):
+        return cube
+    if node is None or node not in cube.children:
+        raise StoreError(
+            f"store '{store}': a sweep; choose one of its nodes with --node: {', '.join(map(str, cube.children))}"
+        )
+    return cube[node].to_dataset()
+
+
+def _architecture(ds: xr.Dataset) -> str:
+    from moments_xr.analysis.sensitivity import architecture
+
+    return architecture(ds).name
+
+
+def _print_summary(cube: xr.Dataset | xr.DataTree) -> None:
+    from moments_xr.analysis.summary import summary
+
+    nodes = (
+        {"": cube}
+        if isinstance(cube, xr.Dataset)
+        else {str(name): node.to_dataset() for name, node in cube.children.items()}
+    )
+    for name, ds in nodes.items():
+        table_ = summary(ds).compute()
+        caption = f"median, and 16 to 84 % of {ds.sizes.get('realization', 1)} realizations"
+        table = Table(
+            "layer",
+            *map(str, table_["layer"].values),
+            title=name or None,
+            caption=caption,
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+        )
+        for variable, values in table_.data_vars.items():
+            cells = [_cell(values.sel(layer=layer)) for layer in table_["layer"].values]
+            table.add_row(values.attrs.get("symbol", str(variable)), *cells)
+        out.print(table)
+
+
+def _cell(values: xr.DataArray) -> str:
+    if values.ndim == 0:
+        return f"{float(values):.3g}"
+    median, low, high = (f"{float(value):.3g}" for value in values)
+    return f"{median}\n[dim]{low}–{high}[/dim]"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(45), duration(600), duration(7200), duration(200000)
+    ('45 s', '10 min', '2 h', '2.3 d')
+    """
+    for unit, length, limit in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < limit:
+            return f"{seconds / length:.2g} {unit}" if seconds / length < 10 else f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.2g} d" if seconds < 8640000 else f"{seconds / 86400:.0f} d"
+
+
+def size(count: float) -> str:
+    """Bytes for people.
+
+    >>> size(15e6), size(20), size(2.5e10)
+    ('15 MB', '20 B', '25 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
