@@ -30,7 +30,13 @@ def propagate(name: str, precision: str) -> tuple[xr.Dataset, dict[str, np.ndarr
         kernels = [k[:, :, 0, 0] for k in kernels]
         signal, noise = signal[:, :, 0, 0], noise[:, :, 0, 0]
     depth = len(file["moments_depth"])
-    network = {"architecture": architecture, "depth": depth, "width": first.shape[-1], "kernel": first.shape[1], "boundary": boundary}
+    network = {
+        "architecture": architecture,
+        "depth": depth,
+        "width": first.shape[-1],
+        "kernel": first.shape[1],
+        "boundary": boundary,
+    }
     measure = {"effective_rank": ["signal", "noise"]}
     return mx.propagate(network, signal, noise, kernels, measure=measure, compute={"precision": precision}), file
 
@@ -44,7 +50,9 @@ def test_every_moment_equals_the_2019_codes(name, precision):
     for loc, site in enumerate(ARCHITECTURES[NETS[name][0]].sites, 1):
         for moment in MOMENTS:
             expected = file[f"moments_{moment}_loc{loc}"]
-            np.testing.assert_allclose(mx.get(ds, moment).sel(site=site), expected, rtol=tolerance, err_msg=f"{moment} at {site}")
+            np.testing.assert_allclose(
+                mx.get(ds, moment).sel(site=site), expected, rtol=tolerance, err_msg=f"{moment} at {site}"
+            )
             compared += 1
         # chi there supposes unit variance of the input, which float32 data have to 1e-5
         np.testing.assert_allclose(mx.chi(ds).sel(site=site), file[f"moments_chi_loc{loc}"], rtol=tolerance + 1e-5)
@@ -52,7 +60,9 @@ def test_every_moment_equals_the_2019_codes(name, precision):
             expected = file[f"moments_reff_{tensor}_loc{loc}"]
             if (expected != -1).all():
                 rank = mx.effective_rank(ds, tensor).sel(site=site)
-                np.testing.assert_allclose(rank, expected, rtol=max(tolerance, 3e-5), err_msg=f"rank of {tensor} at {site}")
+                np.testing.assert_allclose(
+                    rank, expected, rtol=max(tolerance, 3e-5), err_msg=f"rank of {tensor} at {site}"
+                )
                 compared += 1
     assert compared >= 5 * 3 + 2
 
@@ -65,6 +75,18 @@ def test_the_phase_of_the_embedding_matters():
         {"architecture": "bn_ff", "depth": 10, "width": 8, "kernel": 3},
         np.roll(first, 1, axis=(2, 3)),
         np.stack([file["sim0_noise"], file["sim1_noise"]]),
-        [np.moveaxis(k, -1, 1) for k in (np.stack([file["sim0_kernel_first"], file["sim1_kernel_first"]]), *np.stack([file["sim0_kernels"], file["sim1_kernels"]], 1))],
+        [
+            np.moveaxis(k, -1, 1)
+            for k in (
+                np.stack([file["sim0_kernel_first"], file["sim1_kernel_first"]]),
+                *np.stack([file["sim0_kernels"], file["sim1_kernels"]], 1),
+            )
+        ],
     )
-    assert np.abs(mx.get(shifted, "mu2_signal").sel(site="conv", layer=1) / mx.get(ds, "mu2_signal").sel(site="conv", layer=1) - 1).max() > 1e-3
+    assert (
+        np.abs(
+            mx.get(shifted, "mu2_signal").sel(site="conv", layer=1) / mx.get(ds, "mu2_signal").sel(site="conv", layer=1)
+            - 1
+        ).max()
+        > 1e-3
+    )

@@ -45,7 +45,11 @@ def test_every_registered_row_has_one_reduction():
 
 
 shapes = st.tuples(
-    st.integers(1, 3), st.integers(2, 6), st.lists(st.integers(1, 4), max_size=3), st.integers(2, 9), st.sampled_from(["f4", "f8"])
+    st.integers(1, 3),
+    st.integers(2, 6),
+    st.lists(st.integers(1, 4), max_size=3),
+    st.integers(2, 9),
+    st.sampled_from(["f4", "f8"]),
 )
 
 
@@ -65,10 +69,14 @@ def test_moments_and_ranks_equal_numpy(shape, seed, offset):
     names = pooled_names(tuple(MOMENTS))
     for name, values in zip(names, pool(measured, tuple(MOMENTS), names).unbind(1), strict=True):
         expected = DIRECT_STATISTICS[name](x, dx) if name in ROWS else DIRECT[name](x, dx).mean(-1)
-        scale = {"rtol": 1e-3, "atol": 1e-3 * np.abs(expected).max()} if dtype == "f4" else {"rtol": 1e-10, "atol": 1e-12}
+        scale = (
+            {"rtol": 1e-3, "atol": 1e-3 * np.abs(expected).max()} if dtype == "f4" else {"rtol": 1e-10, "atol": 1e-12}
+        )
         np.testing.assert_allclose(values, expected, **scale, err_msg=name)
     for tensor_name, v in (("signal", x), ("noise", dx)):
-        np.testing.assert_allclose(effective_rank(RANKED[tensor_name](views)), direct_rank(v), rtol=tolerance["rtol"] * 10)
+        np.testing.assert_allclose(
+            effective_rank(RANKED[tensor_name](views)), direct_rank(v), rtol=tolerance["rtol"] * 10
+        )
 
 
 def materialised(net, signal, noise, drawn, layer):
@@ -101,11 +109,16 @@ def test_the_cube_holds_the_moments_of_the_tensors(architecture, geometry, bound
     shape = (2, 4, 3) if kernel == 1 else (2, 4, *(4,) * dimensions, 3)
     signal, noise = rng.normal(size=(2, *shape))
     taps = () if kernel == 1 else (kernel,) * dimensions
-    drawn = [rng.normal(size=(2, 4, *taps, 4 if i else 3)) * (2 / (4 * math.prod(taps))) ** 0.5 for i in range(net.convolutions + 1)]
+    drawn = [
+        rng.normal(size=(2, 4, *taps, 4 if i else 3)) * (2 / (4 * math.prod(taps))) ** 0.5
+        for i in range(net.convolutions + 1)
+    ]
     compute = {"precision": "float64"}
     measure = {"effective_rank": ["signal", "noise"], "channels": "all"}
     ds = mx.propagate(net, signal, noise, drawn, measure=measure, compute=compute)
-    few = mx.propagate(net, signal, noise, drawn, measure={"every": 3, "sites": [ARCHITECTURES[architecture].output]}, compute=compute)
+    few = mx.propagate(
+        net, signal, noise, drawn, measure={"every": 3, "sites": [ARCHITECTURES[architecture].output]}, compute=compute
+    )
     for site, tensor in materialised(net, signal, noise, drawn, 3).items():
         x, dx = tensor[:, 0], tensor[:, 1]
         at = {"layer": 3, "site": site}
@@ -115,7 +128,9 @@ def test_the_cube_holds_the_moments_of_the_tensors(architecture, geometry, bound
             np.testing.assert_allclose(mx.get(ds, name, channels=True).sel(at), expected, rtol=1e-6, atol=1e-9)
         mu2_ratio_defined = (DIRECT["mu2_signal"](x, dx) > 0).all()
         if mu2_ratio_defined:
-            np.testing.assert_allclose(mx.get(ds, "mu2_ratio").sel(at), DIRECT_STATISTICS["mu2_ratio"](x, dx), rtol=1e-8)
+            np.testing.assert_allclose(
+                mx.get(ds, "mu2_ratio").sel(at), DIRECT_STATISTICS["mu2_ratio"](x, dx), rtol=1e-8
+            )
         if (np.ptp(x, axis=1) > 0).any(-1).all():
             np.testing.assert_allclose(mx.effective_rank(ds).sel(at), direct_rank(x), rtol=1e-5)
     np.testing.assert_array_equal(few.pooled_moments.squeeze(), ds.pooled_moments.sel(layer=3).isel(site=-1))

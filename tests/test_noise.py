@@ -40,9 +40,7 @@ def output(net, signal, noise, drawn):
     scale = 0
     for _ in range(net.depth):
         scale = scale + rescale_(pair[:, 1])
-        for _, state in networks.LAYERS[net.architecture](net, pair, weights):
-            pass
-        pair = state
+        *_, (_, pair) = networks.LAYERS[net.architecture](net, pair, weights)
     return pair[0, 0], pair[0, 1] * 2.0 ** scale[0]
 
 
@@ -195,9 +193,17 @@ def test_measured_chi_estimates_the_jacobian_norm():
     draws = 200
     noise = np.random.default_rng(0).normal(size=(draws, 8, 6))
     repeated = np.repeat(signal.numpy(), draws, 0)
-    ds = mx.propagate(net, repeated, noise, [np.repeat(k.numpy(), draws, 0) for k in drawn], compute={"precision": "float64"})
+    ds = mx.propagate(
+        net, repeated, noise, [np.repeat(k.numpy(), draws, 0) for k in drawn], compute={"precision": "float64"}
+    )
     squares = (mx.chi(ds).sel(site="act", layer=4) ** 2).values
-    basis = [output(net, signal, torch.eye(6, dtype=torch.float64)[i].expand(1, 8, 6).clone(), drawn)[1] for i in range(6)]
+    basis = [
+        output(net, signal, torch.eye(6, dtype=torch.float64)[i].expand(1, 8, 6).clone(), drawn)[1] for i in range(6)
+    ]
     x, _ = output(net, signal, torch.zeros_like(signal), drawn)
-    exact = torch.stack(basis).square().sum(0).mean() * flat(torch.stack([signal, signal], 1))[0].var(1, correction=0).mean() / x.var(0, correction=0).mean()
+    exact = (
+        torch.stack(basis).square().sum(0).mean()
+        * flat(torch.stack([signal, signal], 1))[0].var(1, correction=0).mean()
+        / x.var(0, correction=0).mean()
+    )
     assert abs(squares.mean() - float(exact)) < 5 * squares.std() / np.sqrt(draws)

@@ -57,7 +57,9 @@ def test_one_input_diffuses_as_the_exact_law():
 def test_batch_normed_plateau():
     """THEORY 7, Fig. 4 fully connected, mean over l > 100: the published means, a net's spread as published."""
     nets = 6
-    recipe = mx.recipe("fig4_fc", {"input.dataset": "photos", "input.path": None, "realizations": nets, "measure.every": 5})
+    recipe = mx.recipe(
+        "fig4_fc", {"input.dataset": "photos", "input.path": None, "realizations": nets, "measure.every": 5}
+    )
     ds = mx.run(recipe, progress=False).sel(layer=slice(101, None))
     steps = mx.increments(ds, by="step")
     measured = {
@@ -69,7 +71,10 @@ def test_batch_normed_plateau():
     }
     for name, (values, published, spread) in measured.items():
         nets_mean = values.mean("layer").values
-        assert abs(nets_mean.mean() - published) < SIGMAS * spread / np.sqrt(nets) + 0.0005 * published, (name, nets_mean)
+        assert abs(nets_mean.mean() - published) < SIGMAS * spread / np.sqrt(nets) + 0.0005 * published, (
+            name,
+            nets_mean,
+        )
 
 
 def test_relu_step_of_a_wide_batch_normed_net_near_the_input():
@@ -80,7 +85,9 @@ def test_relu_step_of_a_wide_batch_normed_net_near_the_input():
     )  # fmt: skip
     ds = mx.run(recipe, progress=False)
     close(mx.increments(ds, by="step").sel(step="act", layer=1), (1 - 1 / np.pi) ** -0.5, relative=1 / 512)
-    predicted = (1 - 2 * mx.get(ds, "nu1_plus_minus_signal") / mx.get(ds, "mu2_signal")).sel(site="norm", layer=1) ** -0.5
+    predicted = (1 - 2 * mx.get(ds, "nu1_plus_minus_signal") / mx.get(ds, "mu2_signal")).sel(
+        site="norm", layer=1
+    ) ** -0.5
     close(predicted, (1 - 1 / np.pi) ** -0.5, relative=1 / 512)
 
 
@@ -130,7 +137,7 @@ def test_five_thousand_layers_neither_overflow_nor_underflow(architecture):
     recipe = mx.Recipe(
         name="deep", realizations=16, input={"dataset": "gaussian", "shape": [16], "batch": 8},
         network={"architecture": architecture, "depth": 5000, "width": 16, "kernel": 1},
-        measure={"every": 500, "effective_rank": [], "sites": ["input", architecture == "vanilla" and "conv" or "norm", "act"]},
+        measure={"every": 500, "effective_rank": [], "sites": ["input", (architecture == "vanilla" and "conv") or "norm", "act"]},
     )  # fmt: skip
     single, double = (mx.run(recipe.replace({"compute.precision": p}), progress=False) for p in ("float32", "float64"))
     living = mx.alive(double).sel(layer=5000)
@@ -177,6 +184,11 @@ def test_one_input_survives_as_often_as_the_exact_probability():
     realizations, width, depth = 2000, 3, 6
     rng = np.random.default_rng(0)
     signal, noise = rng.normal(size=(2, realizations, 1, 5))
-    ds = mx.propagate({"architecture": "vanilla", "depth": depth, "width": width, "kernel": 1}, signal, noise, measure={"effective_rank": []})
+    ds = mx.propagate(
+        {"architecture": "vanilla", "depth": depth, "width": width, "kernel": 1},
+        signal,
+        noise,
+        measure={"effective_rank": []},
+    )
     p = (1 - 2.0**-width) ** depth
     assert abs(mx.alive(ds).sel(layer=depth).mean() - p) < SIGMAS * np.sqrt(p * (1 - p) / realizations)
