@@ -176,6 +176,11 @@ def fingerprint(name: str, path: str | Path | None) -> str:
 def fingerprint_array(array: Any) -> str:
     """SHA-256 of an array's values, shape and dtype; that of data set ``array`` for a file with this content.
 
+    Raises
+    ------
+    DataError
+        A value is NaN or infinite.
+
     Examples
     --------
     >>> fingerprint_array(np.zeros((2, 3))) == fingerprint_array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
@@ -186,7 +191,12 @@ def fingerprint_array(array: Any) -> str:
     digest = hashlib.sha256(f"{dtype.str} {tuple(map(int, array.shape))}\n".encode())
     step = max(1, _HASHED_BYTES // (dtype.itemsize * math.prod(array.shape[1:])))
     for start in range(0, array.shape[0], step):
-        digest.update(np.ascontiguousarray(array[start : start + step], dtype=dtype).data)
+        part = np.ascontiguousarray(array[start : start + step], dtype=dtype)
+        if part.dtype.kind == "f" and not np.isfinite(part).all():
+            raise DataError(
+                f"input: samples {start} to {start + len(part) - 1} hold NaN or infinite values; all must be finite"
+            )
+        digest.update(part.data)
     return digest.hexdigest()
 
 

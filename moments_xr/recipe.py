@@ -104,6 +104,9 @@ class Input(Section):
     shape: tuple[Count, ...] | None = Field(None, description="gaussian: [*space, channels], or [features]")
     spectrum: float | None = Field(None, ge=0, description="gaussian: exponent a of a power-law spectrum 1/f^a")
     batch: Count = Field(64, description="samples, drawn without replacement")
+    fingerprint: str | None = Field(
+        None, description="SHA-256 of the data behind `path`; a run checks it, or fills it in"
+    )
 
     @model_validator(mode="after")
     def _rules(self) -> Self:
@@ -117,6 +120,10 @@ class Input(Section):
                 )
         if on_disk and self.path is None:
             raise ValueError(f"input.path: missing; data set '{self.dataset}' is read from disk")
+        if not on_disk and self.fingerprint is not None:
+            raise ValueError(
+                f"input.fingerprint: is of no use to data set '{self.dataset}', which is not read from a path"
+            )
         if not on_disk and self.path is not None:
             raise ValueError(
                 f"input.path: '{self.path}' is of no use to data set '{self.dataset}', which is not read from a path"
@@ -319,29 +326,26 @@ class Recipe(Section):
                 raise ValueError(f"sweep: at {name}: {error}") from None
         return nodes
 
-    def canonical(self, fingerprint: str | None = None) -> dict[str, Any]:
-        """What decides the numbers, shorthands and defaults resolved, keys at their default left out."""
+    def canonical(self) -> dict[str, Any]:
+        """What decides the numbers: shorthands and defaults resolved, keys at their default left out."""
         kept: dict[str, Any] = self.model_dump(
             mode="json", include={"seed", "input", "network", "measure"}, exclude_defaults=True
         )
-        kept["input"].pop("path", None)
-        if fingerprint is not None:
-            kept["input"]["fingerprint"] = fingerprint
+        if kept["input"].pop("path", None) is not None and self.input.fingerprint is None:
+            kept["input"]["fingerprint"] = datasets.fingerprint(self.input.dataset, self.input.path)
         if kept["network"].get("unit_depth") in (None, 2):
             kept["network"].pop("unit_depth", None)
         if self.compute.precision not in ("auto", "float32"):
             kept["precision"] = self.compute.precision
         return {key: value for key, value in kept.items() if value != {}} | {"sampler": SAMPLER}
 
-    def identity(self, fingerprint: str | None = None) -> str:
+    def identity(self) -> str:
         """SHA-256 of the canonical JSON: two recipes of one identity give the same numbers.
 
         The name, description, number of realizations, sweep, device and block are not in it; instead of `input.path`
-        goes the `fingerprint` of the data (read from the path if not given).
+        goes the fingerprint of the data, read from the path if the recipe does not have it.
         """
-        if fingerprint is None and self.input.path is not None:
-            fingerprint = datasets.fingerprint(self.input.dataset, self.input.path)
-        text = json.dumps(self.canonical(fingerprint), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod

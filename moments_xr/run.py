@@ -11,7 +11,7 @@ import xarray as xr
 
 from moments_xr import cube, datasets
 from moments_xr import store as zarr_store
-from moments_xr.errors import RecipeError, RequestError, StoreError
+from moments_xr.errors import DataError, RecipeError, RequestError, StoreError
 from moments_xr.plan import resolve_block
 from moments_xr.progress import Progress, notice
 from moments_xr.recipe import IN_MEMORY, Network, Recipe, sweep_points
@@ -52,21 +52,18 @@ def run(
     >>> dict(ds.sizes)["layer"]
     4
     """
-    dataset, fingerprint = None, None
-    if data is not None:
-        dataset, fingerprint = datasets.from_array(data), datasets.fingerprint_array(data)
+    given = None if data is None else datasets.from_array(data)
+    if given is not None:
         input_ = {"dataset": "array", "path": IN_MEMORY, "batch": recipe.input.batch}
+        input_["fingerprint"] = datasets.fingerprint_array(data)
         recipe = Recipe(**(recipe.model_dump(mode="json", exclude_unset=True) | {"input": input_}))
-    nodes = recipe.nodes()
-    sources = {name: _checked_dataset(node, dataset) for name, node in nodes.items()}
-    if data is None and recipe.input.path is not None:
-        fingerprint = datasets.fingerprint(recipe.input.dataset, recipe.input.path)
+    nodes, sources = _with_data(recipe.nodes(), given)
     if store is None:
         nodes = {name: _resolve(node, sources[name]) for name, node in nodes.items()}
         with Progress([(node, part) for node in nodes.values() for part in _parts(node)], progress) as bar:
-            cubes = {name: _in_memory(node, sources[name], fingerprint, bar) for name, node in nodes.items()}
+            cubes = {name: _in_memory(node, sources[name], bar) for name, node in nodes.items()}
         return _tree(recipe, cubes)
-    nodes = _prepare(store, recipe, nodes, sources, fingerprint)
+    nodes = _prepare(store, recipe, {name: _resolve(node, sources[name]) for name, node in nodes.items()})
     todo = {name: zarr_store.pending(store, name or None, node.block) for name, node in nodes.items()}
     with Progress([(node, part) for name, node in nodes.items() for part in todo[name]], progress) as bar:
         for name, node in nodes.items():
@@ -74,8 +71,7 @@ def run(
                 arrays = _compute(node, part, sources[name], bar)
                 zarr_store.write_block(store, name or None, node, part, arrays)
                 bar.block_done()
-    result = zarr_store.open_cube(store)
-    return _first(result, recipe)
+    return _first(zarr_store.open_cube(store), recipe)
 
 
 def propagate(
@@ -203,71 +199,85 @@ def _checked_kernels(
     return kernels
 
 
-def _checked_dataset(recipe: Recipe, dataset: datasets.Dataset | None) -> datasets.Dataset:
-    """The data set of a recipe, checked against its network before any work."""
-    i = recipe.input
-    source = dataset or datasets.load(i.dataset, path=i.path, shape=i.shape, spectrum=i.spectrum)
-    if source.size is not None and i.batch > source.size:
-        raise RecipeError(f"input.batch: {i.batch} is more than the {source.size} samples of data set '{i.dataset}'")
-    space, kernel = source.shape[:-1], recipe.network.kernel
+def _with_data(
+    nodes: Mapping[str, Recipe], given: datasets.Dataset | None
+) -> tuple[dict[str, Recipe], dict[str, datasets.Dataset]]:
+    """Recipes with the fingerprint of their data, and the data sets, each read once and checked before any work."""
+    read: dict[str, tuple[datasets.Dataset, str | None]] = {}
+    recipes, sources = {}, {}
+    for name, node in nodes.items():
+        i = node.input
+        key = i.model_dump_json(exclude={"batch", "fingerprint"})
+        if key not in read:
+            source = given or datasets.load(i.dataset, path=i.path, shape=i.shape, spectrum=i.spectrum)
+            read[key] = source, None if i.path in (None, IN_MEMORY) else datasets.fingerprint(i.dataset, i.path)
+        source, fingerprint = read[key]
+        if fingerprint is not None and i.fingerprint not in (None, fingerprint):
+            raise DataError(f"input.fingerprint: {i.fingerprint} is not that of the data at '{i.path}', {fingerprint}")
+        _check(node, source)
+        recipes[name] = node if fingerprint is None else node.replace({"input.fingerprint": fingerprint})
+        sources[name] = source
+    return recipes, sources
+
+
+def _check(recipe: Recipe, source: datasets.Dataset) -> None:
+    """Does the network fit the data?"""
+    dataset, kernel, space = recipe.input.dataset, recipe.network.kernel, source.shape[:-1]
+    if source.size is not None and recipe.input.batch > source.size:
+        raise RecipeError(
+            f"input.batch: {recipe.input.batch} is more than the {source.size} samples of data set '{dataset}'"
+        )
     if kernel > 1 and not space:
         raise RecipeError(
-            f"network.kernel: {kernel} needs samples with spatial axes, and those of '{i.dataset}' have shape {source.shape}; 1 is fully connected"
+            f"network.kernel: {kernel} needs samples with spatial axes, and those of '{dataset}' have shape "
+            f"{source.shape}; 1 is fully connected"
         )
     if kernel > 1 and kernel > min(space):
         raise RecipeError(
-            f"network.kernel: {kernel} is larger than the samples of '{i.dataset}', of shape {source.shape}"
+            f"network.kernel: {kernel} is larger than the samples of '{dataset}', of shape {source.shape}"
         )
-    return source
 
 
-def _resolve(recipe: Recipe, dataset: datasets.Dataset, device: str | None = None) -> Recipe:
+def _resolve(recipe: Recipe, dataset: datasets.Dataset) -> Recipe:
     """The recipe with what is `auto` resolved, as the store keeps it."""
     from moments_xr.propagation.block import resolve_device
 
-    resolved = str(resolve_device(recipe.compute.device))
+    device = str(resolve_device(recipe.compute.device))
     precision = "float32" if recipe.compute.precision == "auto" else recipe.compute.precision
-    block = resolve_block(recipe, dataset.shape, resolved)
-    return recipe.replace({"compute": {"device": resolved, "precision": precision, "block": block}})
+    block = resolve_block(recipe, dataset.shape, device)
+    return recipe.replace({"compute": {"device": device, "precision": precision, "block": block}})
 
 
-def _prepare(
-    store: str | Path,
-    recipe: Recipe,
-    nodes: Mapping[str, Recipe],
-    sources: Mapping[str, datasets.Dataset],
-    fingerprint: str | None,
-) -> dict[str, Recipe]:
+def _prepare(store: str | Path, recipe: Recipe, nodes: dict[str, Recipe]) -> dict[str, Recipe]:
     """Create, check or extend the store; returns the nodes' recipes with what the store has resolved."""
-    resolved = {name: _resolve(node, sources[name]) for name, node in nodes.items()}
     if not Path(store).exists():
-        zarr_store.create(store, recipe, resolved, fingerprint)
-        return resolved
+        zarr_store.create(store, recipe, nodes)
+        return nodes
     attrs = zarr_store.read_attrs(store)
-    zarr_store.clean(store)
     if ("sweep" in attrs) != (recipe.sweep is not None):
-        there = "a sweep" if "sweep" in attrs else "no sweep"
+        there = "has a sweep" if "sweep" in attrs else "has no sweep"
         raise StoreError(
-            f"store '{store}': made by another recipe: {there} there; choose another store, or delete this one"
+            f"store '{store}': made by another recipe, which {there}; choose another store, or delete this one"
         )
-    missing = {
-        name: node for name, node in resolved.items() if name and not (Path(store) / name / "zarr.json").exists()
-    }
-    for name in resolved.keys() - missing.keys():
-        stored = zarr_store.node_attributes(store, name or None)
-        zarr_store.check_identity(store, stored, resolved[name], fingerprint)
-    if missing:
-        zarr_store.add_nodes(store, recipe, missing, fingerprint)
-    for name in resolved.keys() - missing.keys():
-        stored = zarr_store.node_attributes(store, name or None)
-        resolved[name] = resolved[name].replace({"compute.block": stored["block"]})
+    stored = {name: zarr_store.node_recipe(store, name or None) for name in nodes}
+    for name, before in stored.items():
+        if before is not None:
+            zarr_store.check_identity(store, before, nodes[name])
+    zarr_store.clean(store)
+    listed = zarr_store.sweep_points_of(attrs)
+    if recipe.sweep is not None and not nodes.keys() <= listed.keys():
+        zarr_store.add_nodes(store, recipe, {name: node for name, node in nodes.items() if name not in listed})
+    resolved = dict(nodes)
+    for name, before in stored.items():
+        if before is None:
+            continue
+        device = before.compute.device if recipe.compute.device == "auto" else nodes[name].compute.device
+        resolved[name] = nodes[name].replace({"compute.block": before.block, "compute.device": device})
         have = zarr_store.length(store, name or None)
         if recipe.realizations > have:
-            zarr_store.extend(store, name or None, resolved[name], fingerprint)
+            zarr_store.extend(store, name or None, resolved[name])
         elif recipe.realizations < have:
-            notice(
-                f"store '{store}' has {have} realizations and keeps them; the first {recipe.realizations} are returned"
-            )
+            notice(f"store '{store}' keeps its {have} realizations; the first {recipe.realizations} are returned")
     return resolved
 
 
@@ -278,14 +288,14 @@ def _compute(recipe: Recipe, part: range, dataset: datasets.Dataset, bar: Progre
     return cube.complete(arrays, resolve_device(recipe.compute.device).type)
 
 
-def _in_memory(recipe: Recipe, dataset: datasets.Dataset, fingerprint: str | None, bar: Progress) -> xr.Dataset:
+def _in_memory(recipe: Recipe, dataset: datasets.Dataset, bar: Progress) -> xr.Dataset:
     blocks = []
     for part in _parts(recipe):
         arrays = {name: values[: len(part)] for name, values in _compute(recipe, part, dataset, bar).items()}
         blocks.append(cube.label(recipe, arrays, part))
         bar.block_done()
     ds = xr.concat(blocks, "realization", data_vars="minimal", coords="minimal", compat="override", join="override")
-    return ds.assign_attrs(zarr_store.node_attrs(recipe, fingerprint))
+    return ds.assign_attrs(zarr_store.node_attrs(recipe))
 
 
 def _parts(recipe: Recipe) -> list[range]:

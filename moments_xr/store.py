@@ -18,6 +18,8 @@ import numpy as np
 import xarray as xr
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.buffer import cpu
+from zarr.storage import MemoryStore
 
 from moments_xr import cube
 from moments_xr.errors import StoreError, WriteError
@@ -50,8 +52,7 @@ def open_cube(store: str | Path, complete: bool = True) -> xr.Dataset | xr.DataT
     if "sweep" not in attrs:
         return _open_node(store, None, complete)
     nodes = {
-        name: _open_node(store, name, complete).assign_coords(point)
-        for name, point in json.loads(attrs["sweep"]).items()
+        name: _open_node(store, name, complete).assign_coords(point) for name, point in sweep_points_of(attrs).items()
     }
     tree = xr.DataTree.from_dict(nodes)
     tree.attrs = attrs
@@ -94,13 +95,25 @@ def read_attrs(store: str | Path) -> dict[str, Any]:
     return attrs
 
 
-def node_attributes(store: str | Path, group: str | None) -> dict[str, Any]:
-    """Attributes of a node of a store."""
+def node_recipe(store: str | Path, group: str | None) -> Recipe | None:
+    """The recipe that a node was made by, with what was `auto` resolved; None if there is no such node.
+
+    Raises
+    ------
+    StoreError
+        The cube was not made by a recipe (imported results).
+    """
     with _quiet():
-        return dict(zarr.open_group(store, path=group, mode="r").attrs)
+        try:
+            attrs = zarr.open_group(store, path=group, mode="r").attrs
+        except FileNotFoundError:
+            return None
+    if "recipe" not in attrs:
+        raise StoreError(f"store '{store}': not made by a recipe, so nothing can be added to it; choose another store")
+    return Recipe.from_json(str(attrs["recipe"]))
 
 
-def create(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe], fingerprint: str | None) -> None:
+def create(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe]) -> None:
     """Write the template: all metadata, no data. It appears at once, complete, or not at all.
 
     `nodes` are the sweep's recipes, with block and precision resolved (the recipe itself under "" without a sweep).
@@ -113,15 +126,15 @@ def create(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe], finge
         if recipe.sweep is not None:
             zarr.create_group(partial, attributes=sweep_attrs(recipe))
         for name, node in nodes.items():
-            _write_template(partial, name or None, node, fingerprint)
+            _write_template(partial, name or None, node)
         if recipe.sweep is not None:
             zarr.consolidate_metadata(partial)
     partial.rename(final)
 
 
-def _write_template(store: Path, group: str | None, recipe: Recipe, fingerprint: str | None) -> None:
+def _write_template(store: Path, group: str | None, recipe: Recipe) -> None:
     block = recipe.block
-    ds = cube.empty(recipe, recipe.realizations, block, node_attrs(recipe, fingerprint))
+    ds = cube.empty(recipe, recipe.realizations, block, node_attrs(recipe))
     encoding: dict[str, dict[str, Any]] = {}
     for name in ds.variables:
         if "realization" not in ds[name].dims:
@@ -148,11 +161,11 @@ def _write_template(store: Path, group: str | None, recipe: Recipe, fingerprint:
     )
 
 
-def node_attrs(recipe: Recipe, fingerprint: str | None) -> dict[str, Any]:
+def node_attrs(recipe: Recipe) -> dict[str, Any]:
     """What a cube says of its making."""
-    attrs = {
+    return {
         "recipe": recipe.to_json(),
-        "recipe_identity": recipe.identity(fingerprint),
+        "recipe_identity": recipe.identity(),
         "schema_version": cube.SCHEMA_VERSION,
         "precision": recipe.compute.precision,
         "block": recipe.block,
@@ -160,7 +173,6 @@ def node_attrs(recipe: Recipe, fingerprint: str | None) -> dict[str, Any]:
         "torch_version": metadata.version("torch"),
         "numpy_version": np.__version__,
     }
-    return attrs | ({"data_fingerprint": fingerprint} if fingerprint else {})
 
 
 def sweep_attrs(recipe: Recipe, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -173,7 +185,13 @@ def sweep_attrs(recipe: Recipe, before: Mapping[str, Any] | None = None) -> dict
     }
 
 
-def check_identity(store: str | Path, stored: Mapping[str, Any], recipe: Recipe, fingerprint: str | None) -> None:
+def sweep_points_of(attrs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Nodes of a sweep, in order, and their points, from a root's attributes; none without a sweep."""
+    points: dict[str, dict[str, Any]] = json.loads(attrs.get("sweep", "{}"))
+    return points
+
+
+def check_identity(store: str | Path, stored: Recipe, recipe: Recipe) -> None:
     """Refuse to go on with a store of another recipe.
 
     Raises
@@ -181,10 +199,9 @@ def check_identity(store: str | Path, stored: Mapping[str, Any], recipe: Recipe,
     StoreError
         Naming the keys that differ.
     """
-    if stored["recipe_identity"] == recipe.identity(fingerprint):
+    if stored.identity() == recipe.identity():
         return
-    theirs = _flat(Recipe.from_json(stored["recipe"]).canonical(stored.get("data_fingerprint")))
-    ours = _flat(recipe.canonical(fingerprint))
+    theirs, ours = _flat(stored.canonical()), _flat(recipe.canonical())
     differing = [
         f"{key} ({theirs.get(key, 'default')} there, {ours.get(key, 'default')} here)"
         for key in sorted(theirs.keys() | ours.keys())
@@ -203,12 +220,15 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def length(store: str | Path, group: str | None) -> int:
-    """Realizations that a reader sees."""
+    """Realizations that every reader sees, whether it opens the store or a node of it."""
     with _quiet():
-        return int(zarr.open_group(store, path=group, mode="r")["done"].shape[0])  # type: ignore[union-attr]
+        views = [zarr.open_group(store, path=group, mode="r")["done"]]
+        if group is not None:
+            views.append(zarr.open_group(store, mode="r")[f"{group}/done"])
+    return min(int(view.shape[0]) for view in views)  # type: ignore[union-attr]
 
 
-def extend(store: str | Path, group: str | None, recipe: Recipe, fingerprint: str | None) -> None:
+def extend(store: str | Path, group: str | None, recipe: Recipe) -> None:
     """Make room for more realizations: every array, then the coordinate, last the metadata that readers see.
 
     The partial last block stays as it is until it is computed again, to the same values.
@@ -220,10 +240,12 @@ def extend(store: str | Path, group: str | None, recipe: Recipe, fingerprint: st
                 array.resize((recipe.realizations, *array.shape[1:]))
                 if name == "realization":
                     array[:] = np.arange(recipe.realizations)
-        _publish(store, group, node_attrs(recipe, fingerprint))
+        _publish(store, group, node_attrs(recipe))
+        if group is not None:
+            _publish(store, None, {})
 
 
-def add_nodes(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe], fingerprint: str | None) -> None:
+def add_nodes(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe]) -> None:
     """Add nodes to a sweep's store, each appearing complete or not at all; last the root's metadata."""
     root = Path(store)
     with _quiet():
@@ -231,18 +253,21 @@ def add_nodes(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe], fi
             if not (root / name / "zarr.json").exists():
                 partial = root.with_name(f"{root.name}.template")
                 shutil.rmtree(partial, ignore_errors=True)
-                _write_template(partial, None, node, fingerprint)
+                _write_template(partial, None, node)
                 partial.rename(root / name)
-        _publish(store, None, sweep_attrs(recipe, json.loads(read_attrs(store)["sweep"])))
+        _publish(store, None, sweep_attrs(recipe, sweep_points_of(read_attrs(store))))
 
 
 def _publish(store: str | Path, group: str | None, attrs: Mapping[str, Any]) -> None:
-    """Rewrite what readers see of a group, in one atomic write, and then of the root above it."""
-    group_ = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
-    group_.attrs.update(attrs)
-    zarr.consolidate_metadata(store, path=group)
-    if group is not None:
-        zarr.consolidate_metadata(store)
+    """Rewrite what readers see of a group, attributes and consolidated metadata, in one atomic write."""
+    root = Path(store) / (group or "")
+    documents = {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("zarr.json")}
+    scratch = MemoryStore({key: cpu.Buffer.from_bytes(document) for key, document in documents.items()})
+    zarr.open_group(scratch, mode="r+", use_consolidated=False).attrs.update(attrs)
+    zarr.consolidate_metadata(scratch)
+    partial = root / "zarr.json.partial"
+    partial.write_bytes(scratch._store_dict["zarr.json"].to_bytes())
+    partial.replace(root / "zarr.json")
 
 
 def clean(store: str | Path) -> None:

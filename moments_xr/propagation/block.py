@@ -109,7 +109,8 @@ def propagate_block(
     network, normed = recipe.network, recipe.network.architecture != "vanilla"
     layer_steps = networks.LAYERS[network.architecture]
     recorder = Recorder(recipe, signal)
-    with torch.no_grad():
+    # float32 means float32: no TF32 in convolutions on a card, and the same algorithm each time.
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         pair = networks.embed(network, torch.stack([signal, noise], 1), weights)
         exponents = np.zeros((2, len(signal)))
         for layer in range(1, network.depth + 1):
