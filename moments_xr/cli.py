@@ -151,12 +151,12 @@ def figure(
 ) -> None:
     """A figure of the paper, from a store."""
     from moments_xr.plots.papers import figure as figure_
-    from moments_xr.plots.save import save
+    from moments_xr.plots.save import backend_for, save
 
     ds = _node(store, node)
     chosen = kind or {"vanilla": "fig3", "bn_ff": "fig4", "bn_res": "fig5"}[_architecture(ds)]
     path = output or Path("figures") / f"{store.stem}_{chosen}.png"
-    save(figure_(ds, chosen), path)
+    save(figure_(ds, chosen, backend_for(path)), path)
     out.print(f"figure: {path}", soft_wrap=True)
 
 

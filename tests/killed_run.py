@@ -1,14 +1,16 @@
-"""Runs recipes in children that kill themselves with SIGKILL just before one of their file operations.
+"""Runs recipes in children that are killed with SIGKILL: just before one of their file operations, or after some time.
 
-Each line of standard input is a job, {"recipe": YAML file, "store": path, "at": number of the operation, or null}; each
-line of standard output its result, {"signal": what ended the child, "operations": [[name, path], ...]}, the operations
-only of a child that was left alive. This process computes nothing itself, so that its children can be forked.
+Each line of standard input is a job, {"recipe": YAML file, "store": path, "at": number of the operation, or null,
+"after": seconds, or null}; each line of standard output its result, {"signal": what ended the child, "operations":
+[[name, path], …]}, the operations only of a child that ended by itself. This process computes nothing, so that its
+children can be forked.
 """
 
 import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import moments_xr.propagation.block  # noqa: F401  children start with everything imported
@@ -38,7 +40,7 @@ def watch(folder: str, at: int | None) -> list[tuple[str, str]]:
 
 
 def child(job: dict, results: int) -> None:
-    operations = watch(str(Path(job["store"]).parent), job["at"])
+    operations = watch(str(Path(job["store"]).parent), job.get("at"))
     run(Recipe.from_yaml(job["recipe"]), job["store"], progress=False)
     with os.fdopen(results, "w") as pipe:
         json.dump(list(operations), pipe)
@@ -54,8 +56,14 @@ def main() -> None:
             child(job, send)
             os._exit(0)
         os.close(send)
+        if job.get("after") is not None:
+            killer = threading.Timer(job["after"], os.kill, (pid, signal.SIGKILL))
+            killer.start()
         with os.fdopen(receive) as pipe:
             text = pipe.read()
+        if job.get("after") is not None:
+            killer.cancel()
+            killer.join()
         _, status = os.waitpid(pid, 0)
         ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         print(json.dumps({"signal": ended, "operations": json.loads(text or "[]")}), flush=True)

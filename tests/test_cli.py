@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from unittest import mock
 
@@ -240,6 +241,16 @@ def test_debug_shows_the_traceback_and_keeps_the_status(tiny):
     assert "Traceback" in done.stderr
     assert "RecipeError" in done.stderr
     assert done.returncode == 2
+
+
+def test_a_net_that_dies_disturbs_nothing(tiny):
+    changes = ["--set", "network={architecture: vanilla, depth: 60}"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        status, out, err = shell("run", "tiny.yaml", "--store", "s.zarr", *changes)
+    assert (status, err.count("\n")) == (0, 1), err
+    assert "alive" in out
+    assert not mx.alive(mx.open_cube("s.zarr")).all()
 
 
 def test_plain_lines_when_there_is_no_terminal(tiny):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -72,7 +72,7 @@ def summary(ds: xr.Dataset, layers: Sequence[int] | None = None) -> xr.Dataset:
             continue
         if "realization" not in values.dims:
             values = values.expand_dims("realization")
-        table[name] = _percentiles(values)
+        table[name] = percentiles(values, STATISTICS)
     result = xr.Dataset(table)
     try:
         flags = alive(ds)
@@ -95,24 +95,22 @@ def _dimension(ds: xr.Dataset) -> xr.DataArray:
     return ratio
 
 
-def _percentiles(values: xr.DataArray) -> xr.DataArray:
-    def percentiles(array: np.ndarray) -> np.ndarray:
+def percentiles(values: xr.DataArray, at: Mapping[str, float]) -> xr.DataArray:
+    """Quantiles over realizations, by name, leaving out NaN; lazy: the dimension `statistic` comes last."""
+
+    def quantiles(array: np.ndarray) -> np.ndarray:
         nothing = np.isnan(array).all(-1)
         with np.errstate(invalid="ignore"):
-            found = np.nanquantile(np.where(nothing[..., None], 0.0, array), list(STATISTICS.values()), axis=-1)
+            found = np.nanquantile(np.where(nothing[..., None], 0.0, array), list(at.values()), axis=-1)
         return np.moveaxis(np.where(nothing, np.nan, found), 0, -1)
 
     statistic: xr.DataArray = xr.apply_ufunc(
-        percentiles,
+        quantiles,
         values.chunk({"realization": -1}) if values.chunks is not None else values,
         input_core_dims=[["realization"]],
         output_core_dims=[["statistic"]],
         dask="parallelized",
         output_dtypes=["f8"],
-        dask_gufunc_kwargs={"output_sizes": {"statistic": len(STATISTICS)}},
+        dask_gufunc_kwargs={"output_sizes": {"statistic": len(at)}},
     )
-    return (
-        statistic.assign_coords(statistic=list(STATISTICS))
-        .drop_vars("site", errors="ignore")
-        .assign_attrs(values.attrs)
-    )
+    return statistic.assign_coords(statistic=list(at)).drop_vars("site", errors="ignore").assign_attrs(values.attrs)

@@ -1,0 +1,51 @@
+"""Figures into files: PNG, SVG and PDF by matplotlib, HTML that stands alone by bokeh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import holoviews as hv
+import matplotlib as mpl
+
+from moments_xr.errors import RequestError
+from moments_xr.plots.theme import RCPARAMS, Backend
+
+BACKENDS: dict[str, Backend] = {".png": "matplotlib", ".svg": "matplotlib", ".pdf": "matplotlib", ".html": "bokeh"}
+DPI = 300
+
+
+def backend_for(path: str | Path) -> Backend:
+    """The backend that writes a file of this suffix.
+
+    Raises
+    ------
+    RequestError
+        Not .png, .svg, .pdf or .html.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in BACKENDS:
+        raise RequestError(f"output '{path}': suffix '{suffix}' is not one of {', '.join(BACKENDS)}")
+    return BACKENDS[suffix]
+
+
+def save(figure: hv.Layout, path: str | Path) -> None:
+    """Write a figure made for `backend_for(path)`; the same figure gives the same bytes (HTML: but for element ids).
+
+    Examples
+    --------
+    >>> from moments_xr.plots.save import backend_for
+    >>> backend_for("figures/fig4.pdf")
+    'matplotlib'
+    """
+    backend, path = backend_for(path), Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if backend == "bokeh":
+        from bokeh.embed import file_html
+        from bokeh.resources import INLINE
+
+        path.write_text(file_html(hv.render(figure, backend="bokeh"), INLINE, title=path.stem), encoding="utf-8")
+        return
+    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}[path.suffix.lower()]
+    with mpl.rc_context(RCPARAMS):
+        rendered = hv.render(figure, backend="matplotlib")
+        rendered.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.05, metadata=metadata)

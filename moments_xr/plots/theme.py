@@ -1,0 +1,166 @@
+"""One look for all pictures: colours that colour-blind readers tell apart, symbols as in the paper, sizes of a journal.
+
+Each symbol has two spellings: mathtext for matplotlib, plain text for bokeh (whose legends know no mathematics).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import holoviews as hv
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+Backend = Literal["matplotlib", "bokeh"]
+
+# Of Okabe and Ito's palette, which keeps apart under every common colour blindness; purple is darkened to be read as a line.
+BLUE, PURPLE, RED, GREY = "#0072B2", "#A6387C", "#D55E00", "#555555"
+
+SYMBOLS: dict[str, tuple[str, str]] = {
+    "chi": (r"$\chi^l$", "χ"),
+    "increment": (r"$\delta\chi^l$", "δχ"),
+    "bn": (r"$\delta_{\mathrm{BN}}\chi^l$", "δ_BN χ"),
+    "act": (r"$\delta_{\phi}\chi^l$", "δ_φ χ"),
+    "unit_increment": (r"$\delta\chi^{l,1}$", "δχ"),
+    "unit_bn": (r"$\delta_{\mathrm{BN}}\chi^{l,1}$", "δ_BN χ"),
+    "unit_act": (r"$\delta_{\phi}\chi^{l,1}$", "δ_φ χ"),
+    "power": (r"$\kappa\, l^{\,\tau},\ \tau=%.2f$", "κ l^τ, τ = %.2f"),
+    "reff_signal": (r"$r_{\mathrm{eff}}(\mathbf{x}^l)$", "r_eff(x)"),
+    "reff_noise": (r"$r_{\mathrm{eff}}(\mathrm{d}\mathbf{x}^l)$", "r_eff(dx)"),
+    "mu4": (r"$\mu_4(\mathbf{z}^l)$", "μ₄(z)"),
+    "nu1_abs": (r"$\nu_1(|\mathbf{z}^l|)$", "ν₁(|z|)"),
+    "log_nu2": (r"$\log\,\nu_2(\mathbf{x}^l)-\log\,\nu_2(\mathbf{x}^0)$", "log ν₂(xˡ) − log ν₂(x⁰)"),
+    "log_mu2": (
+        r"$\log\,\mu_2(\mathrm{d}\mathbf{x}^l)-\log\,\mu_2(\mathrm{d}\mathbf{x}^0)$",
+        "log μ₂(dxˡ) − log μ₂(dx⁰)",
+    ),
+    "layer": ("layer $l$", "layer l"),
+    "unit": ("residual unit $l$", "residual unit l"),
+    "depth": (r"$l=%d$", "l = %d"),
+    "log10_chi": (r"$\log_{10}\,\chi^l$", "log₁₀ χ"),
+}
+
+DASHES: dict[str, dict[Backend, Any]] = {
+    "solid": {"matplotlib": "-", "bokeh": "solid"},
+    "dotted": {"matplotlib": (0, (1, 1.3)), "bokeh": "dotted"},
+    "dashed": {"matplotlib": (0, (4, 2)), "bokeh": "dashed"},
+}
+
+RCPARAMS: Any = {
+    "font.family": "DejaVu Sans",
+    "mathtext.fontset": "cm",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "svg.hashsalt": "moments-xr",
+    "savefig.facecolor": "white",
+}
+
+PANEL_INCHES, ASPECT = 3.4, 1.62
+PANEL_PIXELS = {"width": 520, "height": 320}
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a curve looks, in both backends."""
+
+    color: str
+    dash: str = "solid"
+
+    def curve(self, backend: Backend) -> dict[str, Any]:
+        if backend == "matplotlib":
+            return {"color": self.color, "linestyle": DASHES[self.dash][backend], "linewidth": 1.8}
+        return {"color": self.color, "line_dash": DASHES[self.dash][backend], "line_width": 2.5}
+
+    def band(self, backend: Backend) -> dict[str, Any]:
+        if backend == "matplotlib":
+            same = {"color": self.color, "facecolor": self.color, "edgecolor": self.color}
+            return {**same, "linewidth": 0, "alpha": 0.2}
+        return {"color": self.color, "line_color": self.color, "line_width": 0.4, "alpha": 0.22}
+
+
+def symbol(name: str, backend: Backend) -> str:
+    """A symbol in the spelling of the backend."""
+    mathtext, plain = SYMBOLS[name]
+    return mathtext if backend == "matplotlib" else plain
+
+
+def depth_colours(count: int) -> list[str]:
+    """From blue to red with depth, even in lightness steps."""
+    ramp = colormaps["plasma"]
+    return [to_hex(ramp(0.02 + 0.68 * i / max(count - 1, 1))) for i in range(count)]
+
+
+def panel(overlay: hv.Overlay, backend: Backend, **axes: Any) -> hv.Overlay:
+    """An overlay as a panel of a figure: its axes (`xlabel`, `ylabel`, `logy`, `xlim`, `ylim`, `title`) and its size."""
+    if backend == "matplotlib":
+        look = {"aspect": ASPECT, "fig_inches": PANEL_INCHES, "fig_rcparams": RCPARAMS, "hooks": [_finish]}
+    else:
+        look = {**PANEL_PIXELS, "toolbar": "above", "show_grid": True, "legend_position": "top", "legend_cols": 4}
+        look["legend_opts"] = {"border_line_alpha": 0, "padding": 0, "spacing": 12, "margin": 2}
+    return overlay.opts(hv.opts.Overlay(**look, **axes, backend=backend))
+
+
+def _finish(plot: Any, element: hv.Overlay) -> None:
+    """What HoloViews leaves to matplotlib: one shape for linear and log panels, the legend on the line of the letter."""
+    axes = plot.handles["axis"]
+    axes.set_aspect("auto")
+    axes.set_box_aspect(1 / ASPECT)
+    axes.grid(True, which="major")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_zorder(-1)  # HoloViews draws its first element at zero, under a grid that is "below"
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer="$l$" in axes.get_xlabel()))
+    low, high = axes.get_ylim()
+    if axes.get_yscale() == "log":
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        if high / low < 1000:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+    handles, labels = axes.get_legend_handles_labels()
+    spacing = {"columnspacing": 0.9, "handletextpad": 0.4, "borderaxespad": 0.1, "handlelength": 1.3}
+    axes.legend(handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.01), ncols=4, **spacing)
+    if axes.get_title():
+        axes.text(0.98, 0.95, axes.get_title(), transform=axes.transAxes, ha="right", va="top", fontsize=7, color=GREY)
+        axes.set_title("")
+
+
+def layout(panels: list[hv.Overlay], backend: Backend) -> hv.Layout:
+    """Panels in two columns, lettered (a), (b), … ."""
+    if backend == "bokeh":
+        lettered = [
+            one.opts(hv.opts.Overlay(title=f"({letter}) {title}".strip(), backend="bokeh"))
+            for one, letter, title in zip(panels, "abcdef", (_title(one) for one in panels), strict=False)
+        ]
+        return hv.Layout(lettered).cols(2).opts(hv.opts.Layout(shared_axes=False, backend="bokeh"))
+    options = {
+        "sublabel_format": "({alpha})",
+        "sublabel_size": 10,
+        "sublabel_position": (-0.17, 1.0),
+        "hspace": 0.25,
+        "vspace": 0.2,
+        "fig_inches": PANEL_INCHES,
+        "tight": False,
+        "fig_rcparams": RCPARAMS,
+        "shared_axes": False,
+    }
+    return hv.Layout(panels).cols(2).opts(hv.opts.Layout(**options, backend="matplotlib"))
+
+
+def _title(overlay: hv.Overlay) -> str:
+    options = hv.Store.lookup_options("bokeh", overlay, "plot").kwargs
+    return str(options.get("title", ""))
