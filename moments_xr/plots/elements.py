@@ -70,10 +70,12 @@ def histograms(samples: dict[str, np.ndarray], colours: list[str], backend: Back
     together = np.concatenate(list(samples.values()))
     widths = [np.diff(np.histogram_bin_edges(values, "fd")).mean() for values in samples.values() if np.ptp(values) > 0]
     span = float(np.ptp(together)) or 1.0
-    count = int(np.clip(span / min(widths, default=span / 10), 10, 120))
-    edges = np.linspace(together.min(), together.max() if np.ptp(together) else together.min() + 1, count + 1)
-    step = edges[1] - edges[0]
-    edges = np.concatenate([[edges[0] - step], edges, [edges[-1] + step]])  # the lines end at zero
+    step = span / np.clip(span / min(widths, default=span / 10), 10, 120)
+    low, high = (
+        together.min() - 1.5 * step,
+        together.max() + 2.5 * step,
+    )  # an empty bin at each end: lines start at zero
+    edges = np.arange(low, high, step)
     centres = (edges[:-1] + edges[1:]) / 2
     lines = []
     for (label, values), colour in zip(samples.items(), colours, strict=True):

@@ -111,22 +111,13 @@ def figure3(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
 
 def figure4(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Batch-normalised feed-forward nets: exploding sensitivity."""
-    steps = increments(ds, by="step")
-    parts = {"bn": steps.sel(step="bn"), "act": steps.sel(step="act"), "increment": increments(ds)}
+    parts = {**_steps(ds, {"bn": "bn", "act": "act"}), "increment": increments(ds)}
     return [_increments(ds, parts, backend), _sensitivity(ds, backend), *_ranks_and_moments(ds, backend, logy=True)]
 
 
 def figure5(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Batch-normalised residual nets: well-behaved, with the power law that the increments predict."""
-    steps = increments(ds, by="step")
-    missing = {"unit", "bn", "act"} - set(steps["step"].values.tolist())
-    if missing:
-        raise MissingError(
-            f"the steps {', '.join(sorted(missing))} need a residual net's sites; this is {architecture(ds).long_name}"
-        )
-    parts = {
-        f"unit_{name}": steps.sel(step=step) for name, step in (("bn", "bn"), ("act", "act"), ("increment", "unit"))
-    }
+    parts = _steps(ds, {"unit_bn": "bn", "unit_act": "act", "unit_increment": "unit"})
     drawn = elements.bands({"chi": at_site(ds, chi(ds))})["chi"]
     law = predicted_power_law(ds).compute()
     tau, kappa = float(law.tau), float(law.kappa)
@@ -146,6 +137,17 @@ FIGURES: dict[str, Callable[[xr.Dataset, Backend], list[hv.Overlay]]] = {
     "fig4": figure4,
     "fig5": figure5,
 }
+
+
+def _steps(ds: xr.Dataset, names: dict[str, str]) -> dict[str, xr.DataArray]:
+    """Increments by step, under the names of their symbols."""
+    steps = increments(ds, by="step")
+    missing = sorted(set(names.values()) - {str(step) for step in steps["step"].values})
+    if missing:
+        raise MissingError(
+            f"needs the increments of the steps {', '.join(missing)}; this {architecture(ds).long_name} has none"
+        )
+    return {name: steps.sel(step=step) for name, step in names.items()}
 
 
 def _increments(ds: xr.Dataset, parts: dict[str, xr.DataArray], backend: Backend) -> hv.Overlay:

@@ -1,0 +1,185 @@
+"""Figures: the numbers drawn, the files written, the errors."""
+
+import re
+
+import holoviews as hv
+import numpy as np
+import pytest
+import xarray as xr
+
+import moments_xr as mx
+from moments_xr.analysis.growth import predicted_power_law
+from moments_xr.plots import elements
+from moments_xr.plots.papers import figure
+from moments_xr.plots.save import save
+from moments_xr.plots.theme import Line
+
+KINDS = {"vanilla": ["fig2", "fig3"], "bn_ff": ["fig4"], "bn_res": ["fig5"]}
+MAGIC = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF", ".html": b"<!DOCTYPE html>"}
+
+
+def curves(panel):
+    return {curve.label: curve for curve in panel.traverse(lambda x: x, [hv.Curve])}
+
+
+@pytest.mark.parametrize(("architecture", "kind"), [(a, kind) for a, kinds in KINDS.items() for kind in kinds])
+@pytest.mark.parametrize("suffix", MAGIC)
+def test_every_figure_saves_to_every_format(cubes, tmp_path, architecture, kind, suffix):
+    path = tmp_path / "folder" / f"figure{suffix}"
+    backend = "bokeh" if suffix == ".html" else "matplotlib"
+    save(figure(cubes[architecture], kind, backend), path)
+    content = path.read_bytes()
+    assert content.lstrip().startswith(MAGIC[suffix])
+    if suffix == ".html":
+        assert not re.search(rb'<(script|link|img)[^>]+(src|href)="?https?:', content)
+    if suffix == ".svg":
+        save(figure(cubes[architecture], kind, backend), tmp_path / "again.svg")
+        assert (tmp_path / "again.svg").read_bytes() == content
+
+
+def test_bands_are_means_and_percentiles_over_realizations(cubes):
+    ds = cubes["bn_ff"]
+    panel = next(iter(figure(ds, "fig4", "bokeh")))
+    drawn = curves(panel)["δχ"]
+    expected = mx.increments(ds).values
+    np.testing.assert_allclose(drawn.dimension_values("layer"), ds.layer)
+    np.testing.assert_allclose(drawn.dimension_values("value"), expected.mean(0))
+    area = list(panel.traverse(lambda x: x, [hv.Area]))[-1]
+    np.testing.assert_allclose(area.dimension_values("low"), np.quantile(expected, 0.16, axis=0))
+    np.testing.assert_allclose(area.dimension_values("high"), np.quantile(expected, 0.84, axis=0))
+
+
+def test_figure_4_draws_the_paper_s_quantities(cubes):
+    ds = cubes["bn_ff"]
+    (a, b, c, d) = figure(ds, "fig4", "bokeh")
+    steps = mx.increments(ds, by="step").mean("realization")
+    ranks = {
+        f"r_eff({s})": mx.effective_rank(ds, t).sel(site="act").mean("realization")
+        for s, t in (("x", "signal"), ("dx", "noise"))
+    }
+    expected = {
+        "δ_BN χ": steps.sel(step="bn"),
+        "δ_φ χ": steps.sel(step="act"),
+        "χ": mx.chi(ds).sel(site="act").mean("realization"),
+        "μ₄(z)": mx.get(ds, "mu4_signal").sel(site="norm").mean("realization"),
+        "ν₁(|z|)": mx.get(ds, "nu1_abs_signal").sel(site="norm").mean("realization"),
+        **ranks,
+    }
+    drawn = curves(a) | curves(b) | curves(c) | curves(d)
+    for label, values in expected.items():
+        np.testing.assert_allclose(drawn[label].dimension_values("value"), values, err_msg=label)
+
+
+def test_histograms_are_densities_on_common_bins():
+    rng = np.random.default_rng(0)
+    samples = {"narrow": rng.normal(0, 1, 2000), "wide": rng.normal(-4, 3, 2000)}
+    drawn = curves(elements.histograms(samples, ["#000000", "#ffffff"], "bokeh"))
+    x = drawn["narrow"].dimension_values("log moment")
+    np.testing.assert_array_equal(x, drawn["wide"].dimension_values("log moment"))
+    for label, values in samples.items():
+        density = drawn[label].dimension_values("density")
+        assert density[0] == density[-1] == 0
+        assert density.sum() * (x[1] - x[0]) == pytest.approx(1)
+        assert (density * x).sum() * (x[1] - x[0]) == pytest.approx(values.mean(), abs=0.1)
+
+
+def test_figure_2_is_relative_to_the_image_and_counts_the_dead(small):
+    recipe = small("vanilla", realizations=60, network__width=3, network__depth=8, input__batch=4)
+    ds = mx.run(recipe, progress=False)
+    (signal, _) = figure(ds, "fig2", "bokeh")
+    dead = int((~mx.alive(ds).sel(layer=8)).sum())
+    assert dead > 0
+    title = hv.Store.lookup_options("bokeh", signal, "plot").kwargs["title"]
+    assert f"{dead} dead of 60 left out" in title
+    drawn = curves(signal)["l = 8"]
+    x, density = drawn.dimension_values("log moment"), drawn.dimension_values("density")
+    expected = mx.get(ds, "nu2_signal", log=True).sel(site="act", layer=8) - np.log(ds.input_mu2_signal)
+    mean = expected.where(np.isfinite(expected)).mean().item()
+    assert (x * density).sum() / density.sum() == pytest.approx(mean, abs=2 * (x[1] - x[0]))
+
+
+def synthetic(log_chi, architecture, layers):
+    sites = {"bn_ff": ["input", "norm", "act"], "bn_res": ["input", "norm", "conv", "sum"]}[architecture]
+    return xr.Dataset(
+        {
+            "log_chi": (("realization", "layer", "site"), log_chi),
+            "reff_signal": (("realization", "layer", "site"), np.full(log_chi.shape, 2.0)),
+            "reff_noise": (("realization", "layer", "site"), np.full(log_chi.shape, 3.0)),
+            "pooled_moments": (("realization", "layer", "site", "pooled_moment"), np.ones((*log_chi.shape, 2))),
+        },
+        {"layer": layers, "site": sites, "pooled_moment": ["nu1_abs_signal", "mu4_signal"]},
+        {"architecture": architecture},
+    )
+
+
+def test_predicted_power_law_recovers_a_synthetic_one():
+    """Inside-unit increments of δ give τ = ½(δ⁴ − 1); χ = 3 l^τ gives κ = 3."""
+    layers, delta = np.arange(1, 51), 1.2
+    tau = 0.5 * (delta**4 - 1)
+    output = np.log(3) + tau * np.log(layers)
+    start = np.concatenate([[0.0], output[:-1]])
+    ds = synthetic(np.stack([start, start, start + np.log(delta), output], -1)[None], "bn_res", layers)
+    law = predicted_power_law(ds)
+    assert float(law.tau) == pytest.approx(tau)
+    assert float(law.kappa) == pytest.approx(3)
+
+
+def test_sensitivity_beyond_the_floats_is_drawn_as_a_logarithm():
+    layers = np.arange(1, 11) * 100
+    log_chi = np.broadcast_to(layers[:, None] * 1.5, (3, 10, 3)).astype(float)
+    ds = synthetic(log_chi, "bn_ff", layers)
+    drawn = curves(list(figure(ds, "fig4", "bokeh"))[1])["log₁₀ χ"]
+    np.testing.assert_allclose(drawn.dimension_values("value"), layers * 1.5 / np.log(10))
+
+
+def test_one_realization_is_enough(cubes):
+    ds = cubes["bn_res"]
+    for one in (ds.isel(realization=[0]), ds.isel(realization=0)):
+        drawn = curves(list(figure(one, "fig5", "bokeh"))[1])["χ"]
+        np.testing.assert_allclose(drawn.dimension_values("value"), mx.chi(ds).isel(realization=0).sel(site="sum"))
+
+
+def test_what_is_missing_is_named(cubes):
+    ds = cubes["bn_ff"]
+    with pytest.raises(LookupError, match="fig4: the cube has no reff_noise"):
+        figure(ds.drop_vars("reff_noise"), "fig4")
+    with pytest.raises(LookupError, match="fig5: needs the increments of the steps unit"):
+        figure(ds, "fig5")
+    with pytest.raises(LookupError, match="fig4: needs the increments of the steps bn; this vanilla net"):
+        figure(cubes["vanilla"], "fig4")
+    with pytest.raises(ValueError, match="'fig9' is not one of fig2, fig3, fig4, fig5"):
+        figure(ds, "fig9")
+    with pytest.raises(ValueError, match=r"\.bmp.*\.png, \.svg, \.pdf, \.html"):
+        save(hv.Layout([]), "figure.bmp")
+
+
+def test_a_sweep_says_to_choose_a_node(small):
+    tree = mx.run(small(realizations=2, sweep={"network.width": [4, 6]}), progress=False)
+    with pytest.raises(ValueError, match=r'choose a node, as tree\["network.width=4"\], tree\["network.width=6"\]'):
+        tree.moments.plot.figure("fig4")
+    assert len(tree["network.width=4"].to_dataset().moments.plot.figure("fig4")) == 4
+
+
+def test_the_cube_is_reduced_by_dask_not_loaded(cubes):
+    """Every chunk is touched once, one at a time: the cube itself is never concatenated."""
+    largest = []
+    ds = cubes["bn_ff"].chunk(realization=2)
+
+    def watch(block):
+        largest.append(block.nbytes)
+        return block
+
+    watched = ds.assign(
+        {
+            name: ds[name].copy(data=ds[name].data.map_blocks(watch, dtype=ds[name].dtype))
+            for name in ("pooled_moments", "channel_moments")
+        }
+    )
+    figure(watched, "fig4", "bokeh")
+    assert max(largest) <= ds.pooled_moments.isel(realization=slice(2)).nbytes
+    assert ds.channel_moments.isel(realization=slice(2)).nbytes not in largest, "channels are not needed"
+
+
+def test_lines_have_the_same_look_in_both_backends():
+    line = Line("#0072B2", "dotted")
+    assert line.curve("matplotlib")["color"] == line.curve("bokeh")["color"]
