@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from moments_xr.analysis.summary import summary as summary
     from moments_xr.npz import open_npz as open_npz
     from moments_xr.plan import plan as plan
+    from moments_xr.propagate import propagate as propagate
     from moments_xr.recipe import Recipe as Recipe
     from moments_xr.recipe import recipe as recipe
     from moments_xr.recipe import recipes as recipes
-    from moments_xr.run import propagate as propagate
     from moments_xr.run import run as run
     from moments_xr.store import open_cube as open_cube
 
@@ -39,7 +39,7 @@ _EXPORTS = {
     "recipe": "recipe",
     "recipes": "recipe",
     "run": "run",
-    "propagate": "run",
+    "propagate": "propagate",
     "plan": "plan",
     "open_cube": "store",
     "open_npz": "npz",
@@ -67,7 +67,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """`run`, `plan` and `recipe` are functions, and modules of the same name: importing those may not hide these."""
+    """`run`, `plan`, `propagate`… are functions, and modules of the same name: importing those may not hide these."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _EXPORTS and isinstance(value, ModuleType)):

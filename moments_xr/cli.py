@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from moments_xr.errors import RecipeError, RequestError, StoreError
-from moments_xr.recipe import Recipe, load_yaml, recipes
+from moments_xr.recipe import Recipe, recipes
+from moments_xr.recipe_files import load_yaml
 
 app = typer.Typer(
     name="moments-xr",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,78 +16,25 @@ from moments_xr import datasets
 from moments_xr.activations import ACTIVATIONS
 from moments_xr.errors import RecipeError
 from moments_xr.quantities import ARCHITECTURES, MOMENTS, SITES
+from moments_xr.recipe_fields import (
+    SHORTHANDS,
+    Count,
+    Whole,
+    block_size,
+    device_name,
+    expand_weights,
+    explain,
+    one_of,
+    selection,
+    tensors,
+)
+from moments_xr.recipe_files import assign, folder, read, shipped
 
 SAMPLER = 1
 """Version of the rule by which a realization's stream becomes draws; part of a recipe's identity."""
 
 IN_MEMORY = "(in memory)"
 """The `input.path` of data handed over as an array."""
-
-SHORTHANDS = {"he": {"law": "gaussian", "variance": 2.0}, "lecun": {"law": "gaussian", "variance": 1.0}}
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ValueError("needs a whole number")
-    return value.__index__()
-
-
-def _one_of(names: Iterable[str]) -> BeforeValidator:
-    names = tuple(names)
-
-    def check(value: Any) -> Any:
-        if value not in names:
-            close = difflib.get_close_matches(str(value), names, n=1)
-            hint = f" (did you mean '{close[0]}'?)" if close else ""
-            raise ValueError(f"is not one of {', '.join(names)}{hint}")
-        return value
-
-    return BeforeValidator(check, json_schema_input_type=Literal[names])
-
-
-def _selection(names: Iterable[str]) -> BeforeValidator:
-    """Accepts `all` or a list of names; puts the list in the registry's order, and a full one into `all`."""
-    names = tuple(names)
-
-    def check(value: Any) -> Any:
-        if value == "all":
-            return value
-        if not isinstance(value, (list, tuple)) or not value or not set(value) <= set(names):
-            raise ValueError(f"needs `all` or a list of some of {', '.join(names)}")
-        chosen = tuple(name for name in names if name in value)
-        return "all" if chosen == names else chosen
-
-    return BeforeValidator(check, json_schema_input_type=Literal["all"] | list[Literal[names]])  # type: ignore[valid-type]
-
-
-def _tensors(value: Any) -> Any:
-    if not isinstance(value, (list, tuple)) or not set(value) <= {"signal", "noise"}:
-        raise ValueError("needs a list of some of signal, noise")
-    return tuple(name for name in ("signal", "noise") if name in value)
-
-
-def _expand_weights(value: Any) -> Any:
-    if isinstance(value, str):
-        if value not in SHORTHANDS:
-            raise ValueError(f"is not one of {', '.join(SHORTHANDS)}, nor a mapping with law and variance")
-        return SHORTHANDS[value]
-    return value
-
-
-def _device(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise ValueError("is not one of auto, cpu, cuda, cuda:N")
-    return value
-
-
-def _block(value: Any) -> Any:
-    if value != "auto" and _whole(value) < 1:
-        raise ValueError("needs `auto` or a whole number of at least 1")
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
-Count = Annotated[Whole, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -99,7 +44,7 @@ class Section(BaseModel):
 class Input(Section):
     """Where signals come from."""
 
-    dataset: Annotated[str, _one_of(datasets.DATASETS)] = Field(description="a data set's name")
+    dataset: Annotated[str, one_of(datasets.DATASETS)] = Field(description="a data set's name")
     path: str | None = Field(None, description="file or folder of data sets that are read from disk")
     shape: tuple[Count, ...] | None = Field(None, description="gaussian: [*space, channels], or [features]")
     spectrum: float | None = Field(None, ge=0, description="gaussian: exponent a of a power-law spectrum 1/f^a")
@@ -134,23 +79,23 @@ class Input(Section):
 class Weights(Section):
     """Law of the weights; their variance is `variance / fan_in`."""
 
-    law: Annotated[str, _one_of(["gaussian"])] = "gaussian"
+    law: Annotated[str, one_of(["gaussian"])] = "gaussian"
     variance: float = Field(2.0, gt=0)
 
 
 class Network(Section):
     """The random network."""
 
-    architecture: Annotated[str, _one_of(ARCHITECTURES)]
+    architecture: Annotated[str, one_of(ARCHITECTURES)]
     depth: Count = Field(description="layers, or residual units")
     width: Count = Field(description="channels of every layer")
     kernel: Count = Field(
         description="extent of the convolution along each axis; 1 flattens the input: fully connected"
     )
-    boundary: Annotated[str, _one_of(["periodic", "symmetric", "zero"])] = "periodic"
-    activation: Annotated[str, _one_of(ACTIVATIONS)] = "relu"
+    boundary: Annotated[str, one_of(["periodic", "symmetric", "zero"])] = "periodic"
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
     weights: Annotated[
-        Weights, BeforeValidator(_expand_weights, json_schema_input_type=Weights | Literal[tuple(SHORTHANDS)])
+        Weights, BeforeValidator(expand_weights, json_schema_input_type=Weights | Literal[tuple(SHORTHANDS)])
     ] = Weights()
     bias_variance: float = Field(0.0, ge=0)
     epsilon: float = Field(1e-3, ge=0, description="added to the variance by batch normalisation")
@@ -179,13 +124,13 @@ class Measure(Section):
     """What is measured, and where."""
 
     every: Count = Field(1, description="measure layers k, 2k, …")
-    channels: Annotated[str, _one_of(["mean", "all"])] = Field(
+    channels: Annotated[str, one_of(["mean", "all"])] = Field(
         "mean", description="keep each channel's moments, or their mean"
     )
-    moments: Annotated[Literal["all"] | tuple[str, ...], _selection(MOMENTS)] = "all"
-    sites: Annotated[Literal["all"] | tuple[str, ...], _selection(SITES)] = "all"
+    moments: Annotated[Literal["all"] | tuple[str, ...], selection(MOMENTS)] = "all"
+    sites: Annotated[Literal["all"] | tuple[str, ...], selection(SITES)] = "all"
     effective_rank: Annotated[
-        tuple[str, ...], BeforeValidator(_tensors, json_schema_input_type=list[Literal["signal", "noise"]])
+        tuple[str, ...], BeforeValidator(tensors, json_schema_input_type=list[Literal["signal", "noise"]])
     ] = ("signal",)
     branches: Annotated[Whole, Field(ge=0)] = Field(0, description="redraws of each measured layer from the same input")
 
@@ -199,11 +144,11 @@ class Measure(Section):
 class Compute(Section):
     """How it is computed; only the precision is part of the recipe's identity."""
 
-    device: Annotated[str, BeforeValidator(_device)] = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    precision: Annotated[str, _one_of(["auto", "float32", "float64"])] = "auto"
-    block: Annotated[int | Literal["auto"], BeforeValidator(_block, json_schema_input_type=Literal["auto"] | Count)] = (
-        Field("auto", description="realizations propagated together")
-    )
+    device: Annotated[str, BeforeValidator(device_name)] = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Annotated[str, one_of(["auto", "float32", "float64"])] = "auto"
+    block: Annotated[
+        int | Literal["auto"], BeforeValidator(block_size, json_schema_input_type=Literal["auto"] | Count)
+    ] = Field("auto", description="realizations propagated together")
 
 
 Sweep = dict[str, list[Any]] | list[dict[str, Any]]
@@ -244,7 +189,7 @@ class Recipe(Section):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise RecipeError(_explain(error)) from None
+            raise RecipeError(explain(error, Recipe)) from None
 
     @model_validator(mode="after")
     def _rules(self) -> Self:
@@ -304,7 +249,7 @@ class Recipe(Section):
         >>> recipe("quickstart").replace({"realizations": 2, "network.depth": 4}).network.depth
         4
         """
-        return Recipe(**_assign(self.model_dump(mode="json", exclude_unset=True), changes))
+        return Recipe(**assign(self.model_dump(mode="json", exclude_unset=True), changes))
 
     def nodes(self) -> dict[str, Recipe]:
         """One recipe a node of the sweep, by name (`input.batch=64`); the recipe itself, under "", without a sweep."""
@@ -321,7 +266,7 @@ class Recipe(Section):
             if name in nodes:
                 raise ValueError(f"sweep: {name} comes twice; each point must differ")
             try:
-                nodes[name] = Recipe(**_assign(base, changes))
+                nodes[name] = Recipe(**assign(base, changes))
             except RecipeError as error:
                 raise ValueError(f"sweep: at {name}: {error}") from None
         return nodes
@@ -357,7 +302,7 @@ class Recipe(Section):
         RecipeError
             The file is missing, is not YAML, or breaks a rule.
         """
-        return Recipe(**_assign(_read(Path(path)), changes or {}))
+        return Recipe(**assign(read(Path(path)), changes or {}))
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -408,7 +353,7 @@ def recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     >>> mx.recipe("quickstart").name
     'quickstart'
     """
-    return Recipe.from_yaml(_shipped(name), changes)
+    return Recipe.from_yaml(shipped(name), changes)
 
 
 def recipes() -> dict[str, str]:
@@ -420,118 +365,4 @@ def recipes() -> dict[str, str]:
     >>> "quickstart" in mx.recipes()
     True
     """
-    return {path.stem: recipe(path.stem).description for path in sorted(_folder().glob("*.yaml"))}
-
-
-def _folder() -> Path:
-    inside = Path(__file__).parent / "recipes"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
-
-
-def _shipped(name: str) -> Path:
-    path = _folder() / f"{name}.yaml"
-    if not path.is_file():
-        names = [file.stem for file in sorted(_folder().glob("*.yaml"))]
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
-        raise RecipeError(f"recipe '{name}': no such file, and no shipped recipe of that name; {hint}")
-    return path
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe loader that reads `1e-3` as a number and refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise RecipeError(f"{key}: given twice{node.start_mark}")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def load_yaml(text: str) -> Any:
-    """YAML as recipes read it."""
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise RecipeError("not valid YAML: " + " ".join(str(error).split())) from None
-
-
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    if not path.is_file():
-        raise RecipeError(f"recipe '{path}': no such file")
-    if path.resolve() in seen:
-        raise RecipeError(f"extends: '{path}' extends itself")
-    try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
-    except (RecipeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe '{path}': {error}") from None
-    if not isinstance(values, dict):
-        raise RecipeError(f"recipe '{path}': needs a mapping of keys, not {type(values).__name__}")
-    base = values.pop("extends", None)
-    if base is None:
-        return values
-    if not isinstance(base, str):
-        raise RecipeError(f"extends: {base!r} needs the path of a recipe, or a shipped recipe's name")
-    parent = path.parent / base if base.endswith((".yaml", ".yml")) else _shipped(base)
-    return _merge(_read(parent, (*seen, path.resolve())), values)
-
-
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        deep = isinstance(value, dict) and isinstance(base.get(key), dict) and key != "sweep"
-        merged[key] = _merge(base[key], value) if deep else value
-    return merged
-
-
-def _assign(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    for key, value in changes.items():
-        head, *rest = reversed(key.split("."))
-        nested: dict[str, Any] = {head: value}
-        for part in rest:
-            nested = {part: nested}
-        weights = values.get("network", {}).get("weights") if isinstance(values.get("network"), dict) else None
-        if key.startswith("network.weights.") and isinstance(weights, str):
-            values = _merge(dict(values), {"network": {"weights": SHORTHANDS.get(weights, weights)}})
-        values = _merge(dict(values), nested)
-    return dict(values)
-
-
-def _explain(error: ValidationError) -> str:
-    """Each broken rule as a line: key, value, rule."""
-    lines = []
-    for one in error.errors(include_url=False):
-        if one["type"] == "default_factory_not_called":
-            continue
-        key = ".".join(str(part) for part in one["loc"] if not (isinstance(part, str) and re.search(r"[\[(]", part)))
-        message = one["msg"].removeprefix("Value error, ")
-        if one["type"] == "missing":
-            line = f"{key}: missing, and has no default"
-        elif one["type"] == "extra_forbidden":
-            line = f"{key}: unknown key{_near(one['loc'])}"
-        elif one["type"] == "value_error" and re.match(r"[a-z_.]+: ", message):
-            line = message
-        else:
-            line = f"{key}: {one['input']!r} {_rule(message)}"
-        if line not in lines:
-            lines.append(line)
-    return "\n".join(lines)
-
-
-def _rule(message: str) -> str:
-    return re.sub(r"^Input should be", "should be", message)
-
-
-def _near(loc: tuple[int | str, ...]) -> str:
-    model: Any = Recipe
-    for part in loc[:-1]:
-        model = model.model_fields[str(part)].annotation
-    names = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else f"; there are {', '.join(names)}" if names else ""
+    return {path.stem: recipe(path.stem).description for path in sorted(folder().glob("*.yaml"))}

@@ -16,7 +16,7 @@ import yaml
 import moments_xr as mx
 from moments_xr import cli
 from moments_xr.progress import rate
-from moments_xr.recipe import load_yaml
+from moments_xr.recipe_files import load_yaml
 
 DATA = Path(__file__).parent / "data"
 BUILT = {"recipes", "plan", "run", "info", "figure", "schema", "import"}
@@ -366,11 +366,10 @@ def test_every_public_name_is_there():
 
 
 def test_functions_are_not_hidden_by_modules_of_their_name():
-    from moments_xr import plan, recipe, run
-
     import moments_xr.plan
     import moments_xr.recipe
     import moments_xr.run  # noqa: F401
+    from moments_xr import plan, recipe, run
 
     assert all(callable(function) for function in (plan, recipe, run, mx.plan, mx.recipe, mx.run))
 

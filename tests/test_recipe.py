@@ -13,7 +13,7 @@ from test_cli import shell
 
 import moments_xr as mx
 from moments_xr.errors import RecipeError, RequestError
-from moments_xr.recipe import load_yaml
+from moments_xr.recipe_files import load_yaml
 
 SMALL = """\
 name: small
@@ -317,7 +317,7 @@ def test_epsilon_from_yaml_and_set(tmp_path):
     file = tmp_path / "r.yaml"
     file.write_text(SMALL.replace("kernel: 1", "kernel: 1, epsilon: 1e-5"))
     assert mx.Recipe.from_yaml(file).network.epsilon == 1e-5
-    status, out, err = shell("plan", file, "--set", "network.epsilon=1e-4", "--set", "realizations=2")
+    status, _, err = shell("plan", file, "--set", "network.epsilon=1e-4", "--set", "realizations=2")
     assert (status, err) == (0, "")
 
 

@@ -1,4 +1,5 @@
 import errno
+import functools
 import json
 import os
 import random
@@ -30,7 +31,8 @@ TINY = mx.Recipe(
 )
 LONGER = TINY.replace({"realizations": 5})
 SWEPT = TINY.replace({"sweep": {"input.batch": [16, 8]}})
-SWEPT_LONGER = LONGER.replace({"sweep": {"input.batch": [16, 8, 4]}})
+NODE = TINY.replace({"sweep": {"input.batch": [16]}})
+SWEPT_LONGER = SWEPT.replace({"realizations": 5})
 
 
 def run(recipe, store=None, **options):
@@ -38,19 +40,24 @@ def run(recipe, store=None, **options):
 
 
 def plain(store):
-    """Every node of a store as readers see it that don't know this package, by name; no warning may be heard."""
+    """Every node of a store, loaded, as readers see it that don't know this package; no warning may be heard."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tree = xr.open_datatree(store, engine="zarr")
-        root = xr.open_zarr(store)
-        nodes = {f"{name}": xr.open_zarr(store, group=name) for name in tree.children}
-        assert all(same(tree[name].to_dataset(), ds) == [] for name, ds in nodes.items())
-        return {"": root, **nodes}
+        tree = xr.open_datatree(store, engine="zarr", chunks=None).load()
+        xr.open_zarr(store).load()
+        for name, node in tree.children.items():
+            assert same(node.to_dataset(), xr.open_zarr(store, group=name, chunks=None)) == []
+    return {"": tree.to_dataset(), **{name: node.to_dataset() for name, node in tree.children.items()}}
+
+
+plain_once = functools.cache(plain)
+"""For stores that stay as they are."""
 
 
 def exact(variable):
+    """Bytes of numbers; texts, of whatever type, as they are."""
     values = variable.values
-    return values.tobytes() if values.dtype.kind in "fiub" else [str(value) for value in values.ravel()]
+    return (values.dtype, values.tobytes()) if values.dtype.kind in "fiub" else [str(value) for value in values.ravel()]
 
 
 def same(a, b):
@@ -60,19 +67,18 @@ def same(a, b):
         one, other = a.variables.get(name), b.variables.get(name)
         if one is None or other is None or one.dims != other.dims or one.shape != other.shape:
             differing.append(f"{name}: shape")
-        elif one.attrs != other.attrs or one.dtype.kind != other.dtype.kind or exact(one) != exact(other):
+        elif one.attrs != other.attrs or exact(one) != exact(other):
             differing.append(str(name))
     return differing
 
 
 def differences(store, reference):
     """What differs between two stores, in any node, and what is left over in the first."""
-    a, b = plain(store), plain(reference)
+    a, b = plain(store), plain_once(reference)
     if a.keys() != b.keys():
         return [f"nodes {list(a)}"]
     left = [path.name for path in Path(store).parent.rglob("*") if path.suffix in (".partial", ".template")]
-    orders = [list(mx.open_cube(path).children) for path in (store, reference)] if len(a) > 1 else [0, 0]
-    return left + [f"{name} {what}" for name in a for what in same(a[name], b[name])] + ["order"] * (orders[0] != orders[1])
+    return left + [f"{name} {what}" for name in a for what in same(a[name], b[name])]
 
 
 def snapshot(folder):
@@ -120,7 +126,7 @@ def killer(tmp_path_factory):
 def finished(tmp_path_factory):
     """Stores that were never interrupted."""
     folder = tmp_path_factory.mktemp("finished")
-    recipes = {"tiny": TINY, "longer": LONGER, "swept": SWEPT, "swept_longer": SWEPT_LONGER}
+    recipes = {"tiny": TINY, "longer": LONGER, "node": NODE, "swept": SWEPT, "swept_longer": SWEPT_LONGER}
     for name, recipe in recipes.items():
         run(recipe, folder / f"{name}.zarr")
     return {name: folder / f"{name}.zarr" for name in recipes}
@@ -130,7 +136,7 @@ SCENARIOS = {
     "fresh": (None, "tiny", TINY),
     "extended": ("tiny", "longer", LONGER),
     "sweep": (None, "swept", SWEPT),
-    "sweep-extended": ("swept", "swept_longer", SWEPT_LONGER),
+    "sweep-extended": ("node", "swept_longer", SWEPT_LONGER),
 }
 
 
@@ -145,8 +151,8 @@ def check_killed(store, before, reference):
     if not store.exists():
         assert before is None
         return
-    expected = plain(reference)
-    old = plain(before) if before else {"": None}
+    expected = plain_once(reference)
+    old = plain_once(before) if before else {"": None}
     nodes = plain(store)
     assert old.keys() <= nodes.keys() <= expected.keys()
     for name, ds in nodes.items():
@@ -179,24 +185,25 @@ def kill_and_finish(killer, finished, scenario, folder, numbers):
 
 
 def list_operations(killer, finished, scenario, folder):
-    """File operations of an uninterrupted run."""
+    """File operations of an uninterrupted run; only temporary files are opened for writing."""
     start, end, recipe = SCENARIOS[scenario]
     store = folder / "all" / "s.zarr"
     store.parent.mkdir()
     if start:
         shutil.copytree(finished[start], store)
     operations = killer(recipe, store)["operations"]
+    assert all(path.endswith(".partial") for name, path in operations if name == "open")
     assert differences(store, finished[end]) == []
     return operations
 
 
-@pytest.mark.parametrize(("scenario", "count"), [("fresh", 9), ("extended", 12), ("sweep", 5), ("sweep-extended", 16)])
+@pytest.mark.parametrize(("scenario", "count"), [("fresh", 6), ("extended", 9), ("sweep", 3), ("sweep-extended", 9)])
 def test_killed_and_run_again_it_is_as_if_uninterrupted(scenario, count, killer, finished, tmp_path):
     operations = list_operations(killer, finished, scenario, tmp_path)
     visible = [number for number, operation in enumerate(operations) if is_visible(operation)]
     chosen = sorted({visible[i] for i in np.linspace(0, len(visible) - 1, count).round().astype(int)})
     numbers = ([visible[0] // 2] if SCENARIOS[scenario][0] is None else []) + chosen
-    assert kill_and_finish(killer, finished, scenario, tmp_path, numbers) == len(numbers) > 4
+    assert kill_and_finish(killer, finished, scenario, tmp_path, numbers) == len(numbers) > 3
 
 
 @pytest.mark.slow
@@ -226,13 +233,13 @@ def test_killed_again_and_again_at_any_time(seed, killer, tmp_path):
     assert kills > 20
 
 
-@pytest.mark.parametrize(("scenario", "then"), [("extended", TINY), ("sweep-extended", SWEPT)])
+@pytest.mark.parametrize(("scenario", "then"), [("extended", TINY), ("sweep-extended", NODE)])
 def test_an_extension_that_was_killed_may_be_given_up(scenario, then, killer, finished, tmp_path):
-    """Asked for the old number again, the store still gives the old cube, and may be extended later."""
+    """Asked for the old number again, the store gives the old cube, and may be extended later."""
     start, end, recipe = SCENARIOS[scenario]
     operations = list_operations(killer, finished, scenario, tmp_path)
     metadata = [i for i, operation in enumerate(operations) if is_visible(operation) and operation[1].endswith("zarr.json")]
-    for number in metadata[1 :: len(metadata) // 4]:
+    for number in metadata[1 :: len(metadata) // 3]:
         store = tmp_path / f"at{number}" / "s.zarr"
         store.parent.mkdir()
         shutil.copytree(finished[start], store)
@@ -240,35 +247,25 @@ def test_an_extension_that_was_killed_may_be_given_up(scenario, then, killer, fi
         given = run(then, store)
         nodes = {"": given} if isinstance(given, xr.Dataset) else {name: node.to_dataset() for name, node in given.children.items()}
         for name, ds in nodes.items():
-            expected = plain(finished[start])[name]
-            assert {what for what in same(ds.drop_vars("input.batch", errors="ignore"), expected)} <= {"attribute recipe"}
+            expected = plain_once(finished[start])[name]
+            assert set(same(ds.drop_vars("input.batch", errors="ignore"), expected)) <= {"attribute recipe"}
         run(recipe, store)
         assert differences(store, finished[end]) == []
 
 
-def test_done_is_written_after_the_data_in_any_process(tmp_path):
-    killers = [Killer(tmp_path, {"PYTHONHASHSEED": seed}) for seed in ("0", "1", "2")]
-    for i, killer in enumerate(killers):
-        operations = killer(LONGER, tmp_path / f"{i}" / "s.zarr")["operations"]
-        killer.close()
-        root = str(tmp_path / f"{i}" / "s.zarr") + "/"
-        keys = [path.removeprefix(root).split("/") for name, path in operations if name == "os.rename" and path.startswith(root)]
+def test_done_is_written_after_the_data_in_any_process(killer, tmp_path):
+    others = [Killer(tmp_path, {"PYTHONHASHSEED": seed}) for seed in ("1", "2")]
+    for i, one in enumerate([killer, *others]):
+        store = tmp_path / f"{i}" / "s.zarr"
+        written = [path for name, path in one(LONGER, store)["operations"] if name == "os.rename" and path.startswith(f"{store}/")]
+        keys = [Path(path).relative_to(store).parts for path in written]
         chunks = [(key[0], int(key[2])) for key in keys if len(key) > 2 and key[1] == "c"]
-        assert {name for name, _ in chunks} >= {"done", "device", "channel_moments", "pooled_moments", "reff_signal", "input_mu2_signal"}
         for number in range(3):
             names = [name for name, chunk in chunks if chunk == number]
-            assert names.count("done") == 1
             assert names[-1] == "done"
-            assert len(names) == len(set(names)) == 9
-
-
-def test_only_temporary_files_are_opened_for_writing(killer, finished, tmp_path):
-    for scenario in SCENARIOS:
-        folder = tmp_path / scenario
-        folder.mkdir()
-        opened = [path for name, path in list_operations(killer, finished, scenario, folder) if name == "open"]
-        assert len(opened) > 10
-        assert all(path.endswith(".partial") for path in opened)
+            assert sorted(names) == sorted(set(plain(store)[""].data_vars))
+    for one in others:
+        one.close()
 
 
 @pytest.mark.parametrize("architecture", ["vanilla", "bn_ff", "bn_res"])
@@ -297,11 +294,11 @@ def test_a_reader_sees_the_old_length_until_the_new_is_there(finished, tmp_path,
     shutil.copytree(finished["tiny"], tmp_path / "s.zarr")
     seen = []
     publish = zarr_store._publish
-    monkeypatch.setattr(zarr_store, "_publish", lambda *arguments: seen.append(plain(tmp_path / "s.zarr")[""].load()) or publish(*arguments))
-    monkeypatch.setattr(zarr_store, "write_block", lambda *arguments: seen.append(plain(tmp_path / "s.zarr")[""].load()))
+    monkeypatch.setattr(zarr_store, "_publish", lambda *arguments: seen.append(plain(tmp_path / "s.zarr")[""]) or publish(*arguments))
+    monkeypatch.setattr(zarr_store, "write_block", lambda *arguments: seen.append(plain(tmp_path / "s.zarr")[""]))
     run(LONGER, tmp_path / "s.zarr")
     assert [ds.sizes["realization"] for ds in seen] == [3, 5, 5]
-    assert same(seen[0], plain(finished["tiny"])[""]) == []
+    assert same(seen[0], plain_once(finished["tiny"])[""]) == []
     assert seen[1]["done"].values.tolist() == [True, True, True, False, False]
     assert seen[1]["realization"].values.tolist() == [0, 1, 2, 3, 4]
 
@@ -589,12 +586,14 @@ def test_a_node_is_the_cube_of_its_recipe(finished):
         assert same(stored, alone) == []
 
 
-@pytest.mark.parametrize("batches", [[16, 8, 32], [16, 32, 8], [32, 8, 16]], ids=str)
+@pytest.mark.parametrize("batches", [[16, 8, 32], [16, 32, 8]], ids=str)
 def test_a_value_added_to_a_sweep_extends_its_store(batches, finished, tmp_path):
     store = tmp_path / "s.zarr"
     shutil.copytree(finished["swept"], store)
     recipe = TINY.replace({"sweep": {"input.batch": batches}})
-    assert list(run(recipe, store).children) == [f"input.batch={batch}" for batch in batches]
+    names = [f"input.batch={batch}" for batch in batches]
+    assert list(run(recipe, store).children) == names
+    assert list(mx.open_cube(store).children) == names
     run(recipe, tmp_path / "once.zarr")
     assert differences(store, tmp_path / "once.zarr") == []
 
@@ -610,5 +609,5 @@ def test_a_part_of_a_sweep_changes_nothing_and_gives_the_part(finished, no_compu
 
 def test_a_subset_of_a_cube_can_be_saved_and_read(finished, tmp_path):
     ds = mx.open_cube(finished["longer"]).isel(realization=slice(1, 4), layer=[0])
-    ds.drop_encoding().to_zarr(tmp_path / "part.zarr", zarr_format=3, consolidated=False)
+    ds.load().drop_encoding().to_zarr(tmp_path / "part.zarr", zarr_format=3, consolidated=False)
     assert same(xr.open_zarr(tmp_path / "part.zarr", consolidated=False), ds) == []
