@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from moments_xr import cube, datasets
+from moments_xr.errors import RecipeError
 from moments_xr.recipe import Recipe
 
 CPU_BYTES, CUDA_BYTES = 64e6, 2e9
@@ -69,13 +70,35 @@ def plan(recipe: Recipe) -> list[Cost]:
 
 
 def sample_shape(recipe: Recipe) -> tuple[int, ...]:
-    """(*space, channel) of a sample of the recipe's data, known without reading the data where the name tells it."""
-    known = datasets.DATASETS[recipe.input.dataset].shape
-    if known is not None:
-        return known
-    return datasets.load(
-        recipe.input.dataset, path=recipe.input.path, shape=recipe.input.shape, spectrum=recipe.input.spectrum
-    ).shape
+    """(*space, channel) of a sample of the recipe's data, which need not be there if the data set's name tells it.
+
+    Raises
+    ------
+    RecipeError
+        The network does not fit the data.
+    """
+    row, i = datasets.DATASETS[recipe.input.dataset], recipe.input
+    if row.needs_path and row.shape is not None:
+        shape, size = row.shape, None
+    else:
+        source = datasets.load(i.dataset, path=i.path, shape=i.shape, spectrum=i.spectrum)
+        shape, size = source.shape, source.size
+    check_data(recipe, shape, size)
+    return shape
+
+
+def check_data(recipe: Recipe, shape: tuple[int, ...], size: int | None) -> None:
+    """Refuse a recipe whose batch or kernel does not fit data of this shape and size (None: unlimited)."""
+    dataset, kernel, space = recipe.input.dataset, recipe.network.kernel, shape[:-1]
+    if size is not None and recipe.input.batch > size:
+        raise RecipeError(f"input.batch: {recipe.input.batch} is more than the {size} samples of data set '{dataset}'")
+    if kernel > 1 and not space:
+        raise RecipeError(
+            f"network.kernel: {kernel} needs samples with spatial axes, and those of '{dataset}' have shape "
+            f"{shape}; 1 is fully connected"
+        )
+    if kernel > 1 and kernel > min(space):
+        raise RecipeError(f"network.kernel: {kernel} is larger than the samples of '{dataset}', of shape {shape}")
 
 
 def resolve_block(recipe: Recipe, sample: tuple[int, ...], device: str) -> int:

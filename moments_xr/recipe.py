@@ -19,6 +19,8 @@ from moments_xr.quantities import ARCHITECTURES, MOMENTS, SITES
 from moments_xr.recipe_fields import (
     SHORTHANDS,
     Count,
+    NotNegative,
+    Positive,
     Whole,
     block_size,
     device_name,
@@ -26,6 +28,7 @@ from moments_xr.recipe_fields import (
     explain,
     one_of,
     selection,
+    sweep_form,
     tensors,
 )
 from moments_xr.recipe_files import assign, folder, read, shipped
@@ -47,7 +50,7 @@ class Input(Section):
     dataset: Annotated[str, one_of(datasets.DATASETS)] = Field(description="a data set's name")
     path: str | None = Field(None, description="file or folder of data sets that are read from disk")
     shape: tuple[Count, ...] | None = Field(None, description="gaussian: [*space, channels], or [features]")
-    spectrum: float | None = Field(None, ge=0, description="gaussian: exponent a of a power-law spectrum 1/f^a")
+    spectrum: NotNegative | None = Field(None, description="gaussian: exponent a of a power-law spectrum 1/f^a")
     batch: Count = Field(64, description="samples, drawn without replacement")
     fingerprint: str | None = Field(
         None, description="SHA-256 of the data behind `path`; a run checks it, or fills it in"
@@ -80,7 +83,7 @@ class Weights(Section):
     """Law of the weights; their variance is `variance / fan_in`."""
 
     law: Annotated[str, one_of(["gaussian"])] = "gaussian"
-    variance: float = Field(2.0, gt=0)
+    variance: Positive = 2.0
 
 
 class Network(Section):
@@ -97,8 +100,8 @@ class Network(Section):
     weights: Annotated[
         Weights, BeforeValidator(expand_weights, json_schema_input_type=Weights | Literal[tuple(SHORTHANDS)])
     ] = Weights()
-    bias_variance: float = Field(0.0, ge=0)
-    epsilon: float = Field(1e-3, ge=0, description="added to the variance by batch normalisation")
+    bias_variance: NotNegative = 0.0
+    epsilon: NotNegative = Field(1e-3, description="added to the variance by batch normalisation")
     unit_depth: Count | None = Field(
         default_factory=lambda data: 2 if data.get("architecture") == "bn_res" else None,
         description="bn_res: convolutions in a residual unit",
@@ -132,7 +135,7 @@ class Measure(Section):
     effective_rank: Annotated[
         tuple[str, ...], BeforeValidator(tensors, json_schema_input_type=list[Literal["signal", "noise"]])
     ] = ("signal",)
-    branches: Annotated[Whole, Field(ge=0)] = Field(0, description="redraws of each measured layer from the same input")
+    branches: Whole = Field(0, description="redraws of each measured layer from the same input")
 
     @model_validator(mode="after")
     def _rules(self) -> Self:
@@ -177,13 +180,15 @@ class Recipe(Section):
 
     name: Annotated[str, Field(min_length=1, pattern=r"^[\w.+-]+$")]
     description: str = ""
-    seed: Annotated[Whole, Field(ge=0)] = 0
+    seed: Whole = 0
     realizations: Count
     input: Input
     network: Network
     measure: Measure = Measure()
     compute: Compute = Compute()
-    sweep: Sweep | None = Field(None, description="{key: [values]}: the product; or a list of {key: value}")
+    sweep: Annotated[Sweep, BeforeValidator(sweep_form, json_schema_input_type=Sweep)] | None = Field(
+        None, description="{key: [values]}: the product; or a list of {key: value}"
+    )
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -259,9 +264,6 @@ class Recipe(Section):
         base.pop("sweep")
         nodes: dict[str, Recipe] = {}
         for changes in sweep_points(self.sweep):
-            for key in changes:
-                if key.split(".")[0] in ("name", "description", "realizations", "compute", "sweep"):
-                    raise ValueError(f"sweep: '{key}' can't be swept; keys of input, network, measure and the seed can")
             name = node_name(changes)
             if name in nodes:
                 raise ValueError(f"sweep: {name} comes twice; each point must differ")
@@ -280,6 +282,8 @@ class Recipe(Section):
             kept["input"]["fingerprint"] = datasets.fingerprint(self.input.dataset, self.input.path)
         if kept["network"].get("unit_depth") in (None, 2):
             kept["network"].pop("unit_depth", None)
+        if set(self.sites) == set(ARCHITECTURES[self.network.architecture].sites):
+            kept.get("measure", {}).pop("sites", None)
         if self.compute.precision not in ("auto", "float32"):
             kept["precision"] = self.compute.precision
         return {key: value for key, value in kept.items() if value != {}} | {"sampler": SAMPLER}
@@ -330,12 +334,7 @@ class Recipe(Section):
 def sweep_points(sweep: Sweep) -> list[dict[str, Any]]:
     """The points of a sweep, in order: the product of the listed values, or the mappings as they stand."""
     if isinstance(sweep, dict):
-        empty = [key for key, values in sweep.items() if not values]
-        if empty or not sweep:
-            raise ValueError(f"sweep: {empty[0] if empty else '{}'} lists no value")
         return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
-    if not sweep or any(point.keys() != sweep[0].keys() or not point for point in sweep):
-        raise ValueError("sweep: a list of mappings needs the same keys in each")
     return [dict(point) for point in sweep]
 
 

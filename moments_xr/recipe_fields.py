@@ -13,9 +13,25 @@ SHORTHANDS = {"he": {"law": "gaussian", "variance": 2.0}, "lecun": {"law": "gaus
 
 
 def whole(value: Any) -> Any:
+    """A whole number, of Python or numpy; not text, not true or false."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ValueError("needs a whole number")
     return value.__index__()
+
+
+def number(value: Any) -> Any:
+    """A real number, of Python or numpy; not text, not true or false."""
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise ValueError("needs a number")
+    return float(value)
+
+
+Whole = Annotated[int, BeforeValidator(whole, json_schema_input_type=Annotated[int, Field(ge=0)]), Field(ge=0)]
+Count = Annotated[int, BeforeValidator(whole, json_schema_input_type=Annotated[int, Field(ge=1)]), Field(ge=1)]
+Positive = Annotated[float, BeforeValidator(number, json_schema_input_type=Annotated[float, Field(gt=0)]), Field(gt=0)]
+NotNegative = Annotated[
+    float, BeforeValidator(number, json_schema_input_type=Annotated[float, Field(ge=0)]), Field(ge=0)
+]
 
 
 def one_of(names: Iterable[str]) -> BeforeValidator:
@@ -38,7 +54,7 @@ def selection(names: Iterable[str]) -> BeforeValidator:
     def check(value: Any) -> Any:
         if value == "all":
             return value
-        if not isinstance(value, (list, tuple)) or not value or not set(value) <= set(names):
+        if not isinstance(value, (list, tuple)) or not value or not all(one in names for one in value):
             raise ValueError(f"needs `all` or a list of some of {', '.join(names)}")
         chosen = tuple(name for name in names if name in value)
         return "all" if chosen == names else chosen
@@ -47,7 +63,7 @@ def selection(names: Iterable[str]) -> BeforeValidator:
 
 
 def tensors(value: Any) -> Any:
-    if not isinstance(value, (list, tuple)) or not set(value) <= {"signal", "noise"}:
+    if not isinstance(value, (list, tuple)) or not all(one in ("signal", "noise") for one in value):
         raise ValueError("needs a list of some of signal, noise")
     return tuple(name for name in ("signal", "noise") if name in value)
 
@@ -72,8 +88,28 @@ def block_size(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(whole, json_schema_input_type=int)]
-Count = Annotated[Whole, Field(ge=1)]
+def sweep_form(value: Any) -> Any:
+    """A mapping of keys to lists, or a list of mappings; the values name nodes, so they are numbers or text."""
+    if isinstance(value, dict) and value:
+        for key, values in value.items():
+            if not isinstance(key, str) or not isinstance(values, (list, tuple)):
+                raise ValueError(f"needs a list of values for each key, and {key!r} has {values!r}")
+            if not values:
+                raise ValueError(f"has no value for {key}")
+        pairs = [(key, one) for key, values in value.items() for one in values]
+    elif isinstance(value, (list, tuple)) and value and all(isinstance(point, dict) and point for point in value):
+        if any(point.keys() != value[0].keys() for point in value):
+            raise ValueError("needs the same keys in each mapping of the list")
+        pairs = [pair for point in value for pair in point.items()]
+    else:
+        hint = ", and has no value" if value in ({}, []) else ""
+        raise ValueError(f"needs a mapping of keys to lists of values, or a list of mappings{hint}")
+    for key, one in pairs:
+        if str(key).split(".")[0] in ("name", "description", "realizations", "compute", "sweep"):
+            raise ValueError(f"has '{key}', which can't be swept: keys of input, network, measure and the seed can")
+        if not isinstance(one, (int, float, str)) or "/" in str(one):
+            raise ValueError(f"has {one!r} for {key}: it names a node, so it needs to be a number, or text without '/'")
+    return value
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

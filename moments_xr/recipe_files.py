@@ -36,7 +36,7 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for key in keys:
             if keys.count(key) > 1:
-                raise RecipeError(f"{key}: given twice{node.start_mark}")
+                raise RecipeError(f"{key}: given twice, at line {node.start_mark.line + 1} and below")
         return super().construct_mapping(node, deep)
 
 
@@ -49,7 +49,9 @@ def load_yaml(text: str) -> Any:
     """YAML as recipes read it."""
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, RecipeError):
+            raise
         raise RecipeError("not valid YAML: " + " ".join(str(error).split())) from None
 
 
@@ -64,12 +66,18 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"recipe '{path}': {error}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"recipe '{path}': needs a mapping of keys, not {type(values).__name__}")
+    if not all(isinstance(key, str) for key in values):
+        raise RecipeError(
+            f"recipe '{path}': a key is text, and {next(k for k in values if not isinstance(k, str))!r} is not"
+        )
     base = values.pop("extends", None)
     if base is None:
         return values
     if not isinstance(base, str):
         raise RecipeError(f"extends: {base!r} needs the path of a recipe, or a shipped recipe's name")
     parent = path.parent / base if base.endswith((".yaml", ".yml")) else shipped(base)
+    if not parent.is_file():
+        raise RecipeError(f"extends: '{base}' of recipe '{path}': no such file, {parent}")
     return merge(read(parent, (*seen, path.resolve())), values)
 
 

@@ -10,8 +10,8 @@ import xarray as xr
 
 from moments_xr import cube, datasets
 from moments_xr import store as zarr_store
-from moments_xr.errors import DataError, RecipeError, StoreError
-from moments_xr.plan import resolve_block
+from moments_xr.errors import DataError, StoreError
+from moments_xr.plan import check_data, resolve_block
 from moments_xr.progress import Progress, notice
 from moments_xr.recipe import IN_MEMORY, Recipe, sweep_points
 
@@ -88,28 +88,10 @@ def _with_data(
         source, fingerprint = read[key]
         if fingerprint is not None and i.fingerprint not in (None, fingerprint):
             raise DataError(f"input.fingerprint: {i.fingerprint} is not that of the data at '{i.path}', {fingerprint}")
-        _check(node, source)
+        check_data(node, source.shape, source.size)
         recipes[name] = node if fingerprint is None else node.replace({"input.fingerprint": fingerprint})
         sources[name] = source
     return recipes, sources
-
-
-def _check(recipe: Recipe, source: datasets.Dataset) -> None:
-    """Does the network fit the data?"""
-    dataset, kernel, space = recipe.input.dataset, recipe.network.kernel, source.shape[:-1]
-    if source.size is not None and recipe.input.batch > source.size:
-        raise RecipeError(
-            f"input.batch: {recipe.input.batch} is more than the {source.size} samples of data set '{dataset}'"
-        )
-    if kernel > 1 and not space:
-        raise RecipeError(
-            f"network.kernel: {kernel} needs samples with spatial axes, and those of '{dataset}' have shape "
-            f"{source.shape}; 1 is fully connected"
-        )
-    if kernel > 1 and kernel > min(space):
-        raise RecipeError(
-            f"network.kernel: {kernel} is larger than the samples of '{dataset}', of shape {source.shape}"
-        )
 
 
 def _resolve(recipe: Recipe, dataset: datasets.Dataset) -> Recipe:

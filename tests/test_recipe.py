@@ -175,7 +175,7 @@ BROKEN = [
     ({"sweep": {"input.shape": [[20], [30]]}}, "sweep", "input.shape"),
     (on_disk("digits", ABSENT, sweep={"input.path": ["a/b.npy"]}), "sweep", "input.path"),
     *(
-        ({"sweep": {key: [value]}}, "sweep", f"'{key}' can't be swept")
+        ({"sweep": {key: [value]}}, "sweep", f"'{key}'", "can't be swept")
         for key, value in (
             ("name", "x"),
             ("description", "x"),

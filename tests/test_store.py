@@ -197,13 +197,13 @@ def list_operations(killer, finished, scenario, folder):
     return operations
 
 
-@pytest.mark.parametrize(("scenario", "count"), [("fresh", 6), ("extended", 9), ("sweep", 3), ("sweep-extended", 9)])
+@pytest.mark.parametrize(("scenario", "count"), [("fresh", 5), ("extended", 8), ("sweep", 2), ("sweep-extended", 8)])
 def test_killed_and_run_again_it_is_as_if_uninterrupted(scenario, count, killer, finished, tmp_path):
     operations = list_operations(killer, finished, scenario, tmp_path)
     visible = [number for number, operation in enumerate(operations) if is_visible(operation)]
     chosen = sorted({visible[i] for i in np.linspace(0, len(visible) - 1, count).round().astype(int)})
     numbers = ([visible[0] // 2] if SCENARIOS[scenario][0] is None else []) + chosen
-    assert kill_and_finish(killer, finished, scenario, tmp_path, numbers) == len(numbers) > 3
+    assert kill_and_finish(killer, finished, scenario, tmp_path, numbers) == len(numbers) > 2
 
 
 @pytest.mark.slow
@@ -239,7 +239,7 @@ def test_an_extension_that_was_killed_may_be_given_up(scenario, then, killer, fi
     start, end, recipe = SCENARIOS[scenario]
     operations = list_operations(killer, finished, scenario, tmp_path)
     metadata = [i for i, operation in enumerate(operations) if is_visible(operation) and operation[1].endswith("zarr.json")]
-    for number in metadata[1 :: len(metadata) // 3]:
+    for number in metadata[1 :: len(metadata) // 2]:
         store = tmp_path / f"at{number}" / "s.zarr"
         store.parent.mkdir()
         shutil.copytree(finished[start], store)
@@ -253,8 +253,9 @@ def test_an_extension_that_was_killed_may_be_given_up(scenario, then, killer, fi
         assert differences(store, finished[end]) == []
 
 
-def test_done_is_written_after_the_data_in_any_process(killer, tmp_path):
-    others = [Killer(tmp_path, {"PYTHONHASHSEED": seed}) for seed in ("1", "2")]
+@pytest.mark.parametrize("seeds", [["1"], pytest.param(["2", "3", "4", "5", "6"], marks=pytest.mark.slow)], ids=len)
+def test_done_is_written_after_the_data_in_any_process(seeds, killer, tmp_path):
+    others = [Killer(tmp_path, {"PYTHONHASHSEED": seed}) for seed in seeds]
     for i, one in enumerate([killer, *others]):
         store = tmp_path / f"{i}" / "s.zarr"
         written = [path for name, path in one(LONGER, store)["operations"] if name == "os.rename" and path.startswith(f"{store}/")]
@@ -263,13 +264,12 @@ def test_done_is_written_after_the_data_in_any_process(killer, tmp_path):
         for number in range(3):
             names = [name for name, chunk in chunks if chunk == number]
             assert names[-1] == "done"
-            assert sorted(names) == sorted(set(plain(store)[""].data_vars))
+            assert sorted(names) == sorted(plain(store)[""].data_vars)
     for one in others:
         one.close()
 
 
-@pytest.mark.parametrize("architecture", ["vanilla", "bn_ff", "bn_res"])
-@pytest.mark.parametrize("steps", [[4, 8], [6, 9], [1, 2, 3, 9]], ids=str)
+@pytest.mark.parametrize(("architecture", "steps"), [("vanilla", [4, 8]), ("bn_ff", [6, 9]), ("bn_res", [1, 3, 9])], ids=str)
 def test_extended_equals_made_at_once(architecture, steps, tmp_path):
     recipe = make_recipe(architecture, measure__branches=2)
     for realizations in steps:
@@ -563,16 +563,16 @@ def test_data_of_a_recipe_may_move(tmp_path):
 
 
 def test_a_sweep_is_a_tree_in_the_order_of_its_list(tmp_path):
-    recipe = TINY.replace({"sweep": {"input.batch": [256, 64, 128], "network.weights": ["lecun", "he"]}})
+    recipe = TINY.replace({"sweep": {"input.batch": [128, 64], "network.weights": ["lecun", "he"]}})
     given = run(recipe, tmp_path / "s.zarr")
     opened = mx.open_cube(tmp_path / "s.zarr")
-    names = [f"input.batch={batch},network.weights={weights}" for batch in (256, 64, 128) for weights in ("lecun", "he")]
+    names = [f"input.batch={batch},network.weights={weights}" for batch in (128, 64) for weights in ("lecun", "he")]
     for tree in (given, opened, run(recipe)):
         assert list(tree.children) == names
         batches = [int(node["input.batch"]) for node in tree.children.values()]
         laws = [str(node["network.weights"].values) for node in tree.children.values()]
-        assert batches == [256, 256, 64, 64, 128, 128]
-        assert laws == ["lecun", "he"] * 3
+        assert batches == [128, 128, 64, 64]
+        assert laws == ["lecun", "he"] * 2
         assert all(node["input.batch"].dims == node["network.weights"].dims == () for node in tree.children.values())
     assert list(json.loads(opened.attrs["sweep"])) == names
     assert mx.Recipe.from_json(opened.attrs["recipe"]).sweep == recipe.sweep
