@@ -64,7 +64,7 @@ def _open_node(store: str | Path, group: str | None, complete: bool) -> xr.Datas
     chunks = {"realization": ds.attrs.get("block", ds.sizes["realization"]), "moment": 1}
     ds = ds.chunk({dim: size for dim, size in chunks.items() if dim in ds.dims})
     ds = ds.assign_coords({name: ds[name].compute() for name in ds.coords})
-    if complete:
+    if complete and "done" in ds:
         done = ds["done"].values
         if not done.all():
             ds = ds.isel(realization=np.flatnonzero(done))

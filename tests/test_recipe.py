@@ -262,7 +262,11 @@ def test_bad_arguments_are_one_line(arguments, words, tmp_path, monkeypatch):
 def test_every_broken_rule_has_a_line(tmp_path):
     with pytest.raises(RecipeError) as error:
         recipe(network__depth=0, input__batch=0, seed=-1)
-    assert sorted(line.split(":")[0] for line in str(error.value).splitlines()) == ["input.batch", "network.depth", "seed"]
+    assert sorted(line.split(":")[0] for line in str(error.value).splitlines()) == [
+        "input.batch",
+        "network.depth",
+        "seed",
+    ]
 
 
 def test_the_installed_command_refuses_a_bad_recipe(tmp_path):
@@ -274,7 +278,9 @@ def test_the_installed_command_refuses_a_bad_recipe(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
 
 
-@pytest.mark.parametrize("changes", [on_disk("digits", ABSENT, **{"input.batch": 1798}), {**IMAGES, "network.kernel": 9}])
+@pytest.mark.parametrize(
+    "changes", [on_disk("digits", ABSENT, **{"input.batch": 1798}), {**IMAGES, "network.kernel": 9}]
+)
 def test_plan_refuses_what_run_refuses(changes):
     with pytest.raises(RequestError):
         mx.plan(mx.Recipe(**values(changes)))
@@ -284,7 +290,12 @@ def test_defaults():
     default = mx.Recipe(**values({"input.batch": ABSENT}))
     network, measure, compute = default.network, default.measure, default.compute
     assert (default.seed, default.input.batch, default.description, default.sweep) == (0, 64, "", None)
-    assert (network.boundary, network.activation, network.epsilon, network.bias_variance) == ("periodic", "relu", 1e-3, 0)
+    assert (network.boundary, network.activation, network.epsilon, network.bias_variance) == (
+        "periodic",
+        "relu",
+        1e-3,
+        0,
+    )
     assert (network.weights.law, network.weights.variance, network.unit_depth) == ("gaussian", 2.0, None)
     assert recipe(network__architecture="bn_res").network.unit_depth == 2
     assert (measure.every, measure.channels, measure.moments, measure.sites) == (1, "mean", "all", "all")
@@ -301,7 +312,15 @@ def test_weights_shorthands():
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("1e-3", 1e-3), ("1.5e2", 150.0), ("-2E+1", -20.0), (".5e1", 5.0), ("1.e3", 1e3), ("1_0e1", 100.0), ("1.0e-3", 1e-3)],
+    [
+        ("1e-3", 1e-3),
+        ("1.5e2", 150.0),
+        ("-2E+1", -20.0),
+        (".5e1", 5.0),
+        ("1.e3", 1e3),
+        ("1_0e1", 100.0),
+        ("1.0e-3", 1e-3),
+    ],
 )
 def test_numbers_with_an_exponent_are_numbers(text, number):
     assert load_yaml(text) == number
@@ -325,7 +344,9 @@ def test_extends_merges_deeply_from_a_relative_path(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "base.yaml").write_text(SMALL + "sweep: {input.batch: [4, 8]}\nseed: 3\n")
     (tmp_path / "sub" / "middle.yaml").write_text("extends: ../base.yaml\nnetwork: {width: 5}\nmeasure: {every: 2}\n")
-    (tmp_path / "sub" / "last.yaml").write_text("extends: middle.yaml\nname: last\nsweep: {seed: [1, 2]}\nmeasure: {branches: 2}\n")
+    (tmp_path / "sub" / "last.yaml").write_text(
+        "extends: middle.yaml\nname: last\nsweep: {seed: [1, 2]}\nmeasure: {branches: 2}\n"
+    )
     last = mx.Recipe.from_yaml(tmp_path / "sub" / "last.yaml")
     assert (last.name, last.seed, last.network.width, last.network.depth) == ("last", 3, 5, 6)
     assert (last.measure.every, last.measure.branches) == (2, 2)
@@ -376,7 +397,9 @@ def test_round_trips(name, tmp_path):
     for after in (mx.Recipe.from_yaml(file), mx.Recipe.from_json(before.to_json())):
         assert after == before
         assert after.to_json() == before.to_json()
-        assert [node.identity() for node in after.nodes().values()] == [node.identity() for node in before.nodes().values()]
+        assert [node.identity() for node in after.nodes().values()] == [
+            node.identity() for node in before.nodes().values()
+        ]
 
 
 def test_a_sweep_of_lists_is_their_product_in_order():
@@ -387,7 +410,12 @@ def test_a_sweep_of_lists_is_their_product_in_order():
         "input.batch=8,network.weights=he",
         "input.batch=8,network.weights=lecun",
     ]
-    assert [(node.input.batch, node.network.weights.variance) for node in nodes.values()] == [(16, 2), (16, 1), (8, 2), (8, 1)]
+    assert [(node.input.batch, node.network.weights.variance) for node in nodes.values()] == [
+        (16, 2),
+        (16, 1),
+        (8, 2),
+        (8, 1),
+    ]
     assert all(node.sweep is None and node.name == "small" for node in nodes.values())
 
 
@@ -452,9 +480,14 @@ def test_identity_leaves_out(name):
 def test_identity_knows_defaults_and_orders():
     residual = recipe(network__architecture="bn_res")
     assert residual.replace({"network.unit_depth": 2}).identity() == residual.identity()
-    moments = [recipe(measure={"moments": order}).identity() for order in (["nu2_signal", "mu2_noise"], ["mu2_noise", "nu2_signal"])]
+    moments = [
+        recipe(measure={"moments": order}).identity()
+        for order in (["nu2_signal", "mu2_noise"], ["mu2_noise", "nu2_signal"])
+    ]
     assert moments[0] == moments[1] != recipe().identity()
-    ranks = [recipe(measure={"effective_rank": order}).identity() for order in (["signal", "noise"], ["noise", "signal"])]
+    ranks = [
+        recipe(measure={"effective_rank": order}).identity() for order in (["signal", "noise"], ["noise", "signal"])
+    ]
     assert ranks[0] == ranks[1]
 
 
@@ -479,7 +512,10 @@ def test_identity_has_the_data_instead_of_their_path(tmp_path):
     np.save(tmp_path / "a.npy", data)
     np.savez(tmp_path / "b.npz", data=data)
     np.save(tmp_path / "c.npy", data + 1e-9)
-    identities = [recipe(input={"dataset": "array", "path": str(tmp_path / name)}).identity() for name in ("a.npy", "b.npz", "c.npy")]
+    identities = [
+        recipe(input={"dataset": "array", "path": str(tmp_path / name)}).identity()
+        for name in ("a.npy", "b.npz", "c.npy")
+    ]
     assert identities[0] == identities[1] != identities[2]
 
 
@@ -505,7 +541,13 @@ def test_json_schema_has_every_key():
     schema = mx.Recipe.model_json_schema()
     assert set(schema["required"]) == {"name", "realizations", "input", "network"}
     assert set(schema["properties"]) == set(mx.Recipe.model_fields)
-    sections = {"Input": ["dataset"], "Network": ["architecture", "depth", "width", "kernel"], "Measure": [], "Compute": [], "Weights": []}
+    sections = {
+        "Input": ["dataset"],
+        "Network": ["architecture", "depth", "width", "kernel"],
+        "Measure": [],
+        "Compute": [],
+        "Weights": [],
+    }
     for name, required in sections.items():
         section = schema["$defs"][name]
         assert section["additionalProperties"] is False
