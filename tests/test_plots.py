@@ -1,6 +1,8 @@
 """Figures: the numbers drawn, the files written, the errors."""
 
 import re
+import subprocess
+import sys
 
 import holoviews as hv
 import numpy as np
@@ -31,7 +33,7 @@ def test_every_figure_saves_to_every_format(cubes, tmp_path, architecture, kind,
     content = path.read_bytes()
     assert content.lstrip().startswith(MAGIC[suffix])
     if suffix == ".html":
-        assert not re.search(rb'<(script|link|img)[^>]+(src|href)="?https?:', content)
+        assert not re.search(rb"<(script|link|img)[^>]+(src|href)=", content)
     if suffix == ".svg":
         save(figure(cubes[architecture], kind, backend), tmp_path / "again.svg")
         assert (tmp_path / "again.svg").read_bytes() == content
@@ -132,6 +134,69 @@ def test_sensitivity_beyond_the_floats_is_drawn_as_a_logarithm():
     np.testing.assert_allclose(drawn.dimension_values("value"), layers * 1.5 / np.log(10))
 
 
+def test_sensitivity_beyond_the_floats_is_the_log_of_the_mean():
+    """Not the mean of the logs, which lies far below where realizations differ."""
+    layers = np.arange(1, 11) * 100
+    log_chi = np.stack([np.repeat(layers[:, None] * rate, 3, axis=1) for rate in (1.0, 1.5)])
+    drawn = curves(list(figure(synthetic(log_chi, "bn_ff", layers), "fig4", "bokeh"))[1])["log₁₀ χ"]
+    expected = np.logaddexp(layers * 1.0, layers * 1.5) - np.log(2)
+    np.testing.assert_allclose(drawn.dimension_values("value"), expected / np.log(10))
+
+
+def test_a_residual_net_beyond_the_floats_is_drawn_without_the_law(cubes):
+    ds = cubes["bn_res"]
+    log_chi = mx.chi(ds, log=True) + 800
+    with np.errstate(all="ignore"):
+        drawn = curves(list(figure(ds.assign(log_chi=log_chi), "fig5", "bokeh"))[1])
+    assert np.isfinite(drawn["log₁₀ χ"].dimension_values("value")).all()
+    assert not any("κ" in label for label in drawn)
+
+
+@pytest.mark.parametrize("first", ["bokeh", "matplotlib"])
+def test_drawing_leaves_the_current_backend_alone(first):
+    """In a fresh process, whichever backend is used first."""
+    script = f"""
+import holoviews as hv, moments_xr as mx
+ds = mx.run(mx.recipe("quickstart", {{"realizations": 2, "network.depth": 4}}), progress=False)
+before = hv.Store.current_backend
+for backend in ("{first}", None, "bokeh", "matplotlib"):
+    ds.moments.plot.figure("fig4", backend)
+    assert hv.Store.current_backend == before, (backend, hv.Store.current_backend)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_figure_made_for_the_other_backend_is_not_saved_unstyled(cubes, tmp_path):
+    with pytest.raises(ValueError, match=r"figure\(..., backend=\"matplotlib\"\)"):
+        save(figure(cubes["vanilla"], "fig3", "bokeh"), tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"figure\(..., backend=\"bokeh\"\)"):
+        save(figure(cubes["vanilla"], "fig3", "matplotlib"), tmp_path / "a.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nets_that_a_mean_leaves_out_are_counted(small):
+    ds = mx.run(small("vanilla", realizations=60, network__width=3, network__depth=8, input__batch=4), progress=False)
+    undefined = int(mx.increments(ds).sel(layer=8).isnull().sum())
+    assert undefined > 0
+    (increments, _) = figure(ds, "fig3", "bokeh")
+    title = hv.Store.lookup_options("bokeh", increments, "plot").kwargs["title"]
+    assert f"{undefined} undefined of 60 left out" in title
+
+
+def test_depths_at_which_all_nets_are_dead_are_left_out(small):
+    ds = mx.run(small("vanilla", realizations=8, network__width=2, network__depth=60, input__batch=4), progress=False)
+    assert not mx.alive(ds).sel(layer=60).any()
+    assert mx.alive(ds).sel(layer=2).any()
+    (signal, _) = figure(ds.sel(layer=[2, 60]), "fig2", "bokeh")
+    assert set(curves(signal)) == {"l = 2"}
+
+
+def test_a_selection_of_one_layer_is_drawn(cubes):
+    for architecture, kinds in KINDS.items():
+        for kind in kinds:
+            figure(cubes[architecture].isel(layer=0), kind, "bokeh")
+
+
 def test_one_realization_is_enough(cubes):
     ds = cubes["bn_res"]
     for one in (ds.isel(realization=[0]), ds.isel(realization=0)):
@@ -147,6 +212,10 @@ def test_what_is_missing_is_named(cubes):
         figure(ds, "fig5")
     with pytest.raises(LookupError, match="fig4: needs the increments of the steps bn; this vanilla net"):
         figure(cubes["vanilla"], "fig4")
+    with pytest.raises(ValueError, match=r"fig4 is of feed-forward nets.*draw fig5"):
+        figure(cubes["bn_res"], "fig4")
+    with pytest.raises(LookupError, match="fig4: the cube has no finished realization"):
+        figure(ds.isel(realization=[]), "fig4")
     with pytest.raises(ValueError, match="'fig9' is not one of fig2, fig3, fig4, fig5"):
         figure(ds, "fig9")
     with pytest.raises(ValueError, match=r"\.bmp.*\.png, \.svg, \.pdf, \.html"):

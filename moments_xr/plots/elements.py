@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 import holoviews as hv
 import numpy as np
@@ -23,23 +24,42 @@ class Band:
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    undefined: int = 0
+    """Realizations that the last layer leaves out."""
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Band:
+        """The band of an increasing function of the quantity, the mean taken along."""
+        return replace(self, mean=function(self.mean), low=function(self.low), high=function(self.high))
 
 
-def bands(quantities: dict[str, xr.DataArray]) -> dict[str, Band]:
-    """Reduce (realization, layer) quantities to bands, all in one pass over the cube."""
+def bands(quantities: dict[str, xr.DataArray], logs: Collection[str] = ()) -> dict[str, Band]:
+    """Reduce (realization, layer) quantities to bands, all in one pass over the cube.
+
+    Those named in `logs` are logs of a quantity, and so is their band: the mean is the log of the quantity's mean.
+    """
     lazy = {}
     for name, values in quantities.items():
         values = values if "realization" in values.dims else values.expand_dims("realization")
-        lazy[name] = (values.mean("realization"), percentiles(values, ONE_SIGMA))
+        mean = _log_mean(values) if name in logs else values.mean("realization")
+        lazy[name] = (mean, percentiles(values, ONE_SIGMA), values.isel(layer=-1).isnull().sum())
     reduced = compute(lazy)[0]
     return {
         name: Band(
             np.atleast_1d(mean["layer"].values),
             np.atleast_1d(mean.values),
-            *(np.atleast_1d(spread.sel(statistic=s).values) for s in ONE_SIGMA),
+            low=np.atleast_1d(spread.sel(statistic="low").values),
+            high=np.atleast_1d(spread.sel(statistic="high").values),
+            undefined=int(undefined),
         )
-        for name, (mean, spread) in reduced.items()
+        for name, (mean, spread, undefined) in reduced.items()
     }
+
+
+def _log_mean(logs: xr.DataArray) -> xr.DataArray:
+    """Log of the mean over realizations, which never overflows."""
+    top = logs.max("realization")
+    mean: xr.DataArray = top + xr.ufuncs.log(xr.ufuncs.exp(logs - top).mean("realization"))
+    return mean
 
 
 def curve(band: Band, label: str, line: Line, backend: Backend, logy: bool = False) -> hv.Overlay:

@@ -41,7 +41,7 @@ def figure(ds: xr.Dataset | xr.DataTree, kind: str, backend: Backend | None = No
     MissingError
         The cube lacks a piece of the figure.
     RequestError
-        There is no such figure, or the cube is a sweep.
+        There is no such figure, it is not of this architecture, or the cube is a sweep.
 
     Examples
     --------
@@ -56,12 +56,15 @@ def figure(ds: xr.Dataset | xr.DataTree, kind: str, backend: Backend | None = No
     if isinstance(ds, xr.DataTree):
         names = ", ".join(f'tree["{name}"]' for name in ds.children)
         raise RequestError(f"{kind} is of one cube, and this is a sweep: choose a node, as {names}")
-    chosen: Backend = backend or ("bokeh" if hv.Store.current_backend == "bokeh" else "matplotlib")
+    if ds.sizes.get("realization") == 0 or ds.sizes.get("layer") == 0:
+        raise MissingError(f"{kind}: the cube has no finished realization, or no layer")
+    current = hv.Store.current_backend
+    chosen: Backend = backend or ("bokeh" if current == "bokeh" else "matplotlib")
     for needed in ("matplotlib", "bokeh"):
-        if needed not in hv.Store.renderers:
-            hv.extension(needed, logo=False) if hv.Store.renderers else hv.renderer(needed)
+        hv.renderer(needed)
+    hv.Store.set_current_backend(current)
     try:
-        panels = FIGURES[kind](ds, chosen)
+        panels = FIGURES[kind](ds if "layer" in ds.dims else ds.expand_dims("layer"), chosen)
     except MissingError as error:
         raise MissingError(f"{kind}: {error}") from None
     return layout(panels, chosen)
@@ -82,14 +85,16 @@ def figure2(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
             values.compute().transpose("layer", "realization") if "realization" in values.dims else values.compute()
         )
         array = np.atleast_2d(values.values) if values.ndim > 1 else values.values[:, None]
-        samples = {
+        finite = {
             symbol("depth", backend) % depth: row[np.isfinite(row)] for depth, row in zip(depths, array, strict=True)
         }
+        samples = {label: row for label, row in finite.items() if len(row)}
+        if not samples:
+            raise MissingError("no realization is alive at any of the depths, so there is nothing to draw")
         left_out = int((~np.isfinite(array[-1])).sum())
-        notes = [f"{left_out} dead of {array.shape[1]} left out"] if left_out else []
-        notes += [f"only {array.shape[1]} realizations"] if array.shape[1] < FEW else []
-        if not all(len(row) for row in samples.values()):
-            raise MissingError("at some depth no realization is alive, so there is nothing to draw")
+        why = "dead" if np.isneginf(array[-1]).sum() == left_out else "undefined"
+        notes = [f"{left_out} {why} of {array.shape[1]} left out"] if left_out else []
+        notes += [f"only {array.shape[1]} realization{'s' * (array.shape[1] > 1)}"] if array.shape[1] < FEW else []
         overlay = elements.histograms(samples, depth_colours(len(samples)), backend)
         panels.append(panel(overlay, backend, xlabel=symbol(name, backend), ylabel="density", title="; ".join(notes)))
     return panels
@@ -103,7 +108,8 @@ def figure3(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     return [
         panel(
             elements.level(1.0, backend) * elements.curve(drawn[name], symbol(name, backend), line, backend),
-            backend, xlabel=xlabel, ylabel=ylabel, title="", xlim=_xlim(drawn[name]), ylim=_ylim([drawn[name]]),
+            backend, xlabel=xlabel, ylabel=ylabel, title=_left_out(ds, drawn[name]), xlim=_xlim(drawn[name]),
+            ylim=_ylim([drawn[name]]),
         )
         for name, (line, ylabel) in looks.items()
     ]  # fmt: skip
@@ -111,24 +117,28 @@ def figure3(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
 
 def figure4(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Batch-normalised feed-forward nets: exploding sensitivity."""
+    if architecture(ds).name == "bn_res":
+        raise RequestError("fig4 is of feed-forward nets, and this is a cube of a residual one: draw fig5")
     parts = {**_steps(ds, {"bn": "bn", "act": "act"}), "increment": increments(ds)}
-    return [_increments(ds, parts, backend), _sensitivity(ds, backend), *_ranks_and_moments(ds, backend, logy=True)]
+    drawn = elements.bands({**parts, "chi": at_site(ds, chi(ds, log=True)), **_signal(ds)}, logs=["chi"])
+    return [
+        _increments(ds, {name: drawn[name] for name in parts}, backend),
+        _sensitivity(ds, drawn["chi"], backend, logy=True),
+        *_ranks_and_moments(ds, drawn, backend, logy=True),
+    ]
 
 
 def figure5(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Batch-normalised residual nets: well-behaved, with the power law that the increments predict."""
     parts = _steps(ds, {"unit_bn": "bn", "unit_act": "act", "unit_increment": "unit"})
-    drawn = elements.bands({"chi": at_site(ds, chi(ds))})["chi"]
+    pieces = {**parts, "chi": at_site(ds, chi(ds, log=True)), **_signal(ds, "unit_")}
+    drawn = elements.bands(pieces, logs=["chi"])
     law = predicted_power_law(ds).compute()
-    tau, kappa = float(law.tau), float(law.kappa)
-    power = elements.plain(
-        drawn.layer, kappa * drawn.layer**tau, symbol("power", backend) % tau, Line(RED, "dashed"), backend
-    )
-    growth = panel(
-        elements.curve(drawn, symbol("chi", backend), Line(BLUE), backend) * power,
-        backend, xlabel=_xlabel(ds, backend), ylabel="sensitivity", title="", xlim=_xlim(drawn),
-    )  # fmt: skip
-    return [_increments(ds, parts, backend), growth, *_ranks_and_moments(ds, backend, logy=False)]
+    return [
+        _increments(ds, {name: drawn[name] for name in parts}, backend),
+        _sensitivity(ds, drawn["chi"], backend, law=(float(law.tau), float(law.kappa))),
+        *_ranks_and_moments(ds, drawn, backend, "unit_"),
+    ]
 
 
 FIGURES: dict[str, Callable[[xr.Dataset, Backend], list[hv.Overlay]]] = {
@@ -150,45 +160,58 @@ def _steps(ds: xr.Dataset, names: dict[str, str]) -> dict[str, xr.DataArray]:
     return {name: steps.sel(step=step) for name, step in names.items()}
 
 
-def _increments(ds: xr.Dataset, parts: dict[str, xr.DataArray], backend: Backend) -> hv.Overlay:
-    drawn = elements.bands(parts)
+def _signal(ds: xr.Dataset, prefix: str = "") -> dict[str, xr.DataArray]:
+    """Effective ranks and moments of z, under the names of their symbols."""
+    _, ranked, z = architecture(ds).plotted
+    return {
+        f"{prefix}reff_noise": at_site(ds, effective_rank(ds, "noise"), ranked),
+        f"{prefix}reff_signal": at_site(ds, effective_rank(ds, "signal"), ranked),
+        f"{prefix}mu4": at_site(ds, get(ds, "mu4_signal"), z),
+        f"{prefix}nu1_abs": at_site(ds, get(ds, "nu1_abs_signal"), z),
+    }
+
+
+def _increments(ds: xr.Dataset, drawn: dict[str, elements.Band], backend: Backend) -> hv.Overlay:
     overlay = hv.Overlay([elements.level(1.0, backend)])
     for name, band in drawn.items():
         colour = PURPLE if name.endswith("bn") else RED if name.endswith("act") else BLUE
         overlay = overlay * elements.curve(band, symbol(name, backend), Line(colour), backend)
-    ylim = _ylim(list(drawn.values()))
     return panel(
         overlay,
         backend,
         xlabel=_xlabel(ds, backend),
         ylabel="increment of sensitivity",
-        title="",
+        title=_left_out(ds, band),
         xlim=_xlim(band),
-        ylim=ylim,
+        ylim=_ylim(list(drawn.values())),
     )
 
 
-def _sensitivity(ds: xr.Dataset, backend: Backend) -> hv.Overlay:
-    log_chi = at_site(ds, chi(ds, log=True))
-    if float(log_chi.max().compute()) < LARGEST_LOG:
-        band, name, logy, ylabel = elements.bands({"chi": at_site(ds, chi(ds))})["chi"], "chi", True, "sensitivity"
+def _sensitivity(
+    ds: xr.Dataset, logs: elements.Band, backend: Backend, logy: bool = False, law: tuple[float, float] | None = None
+) -> hv.Overlay:
+    """χ from the band of its log, as a number where it is one; with the power law κ l^τ, where that is finite."""
+    finite = logs.mean[np.isfinite(logs.mean)]
+    if float(max([*finite, *logs.high[np.isfinite(logs.high)]], default=0.0)) < LARGEST_LOG:
+        band, name, ylabel = logs.map(np.exp), "chi", "sensitivity"
     else:
-        band, name, logy = elements.bands({"chi": log_chi / np.log(10)})["chi"], "log10_chi", False
-        ylabel = "logarithm of sensitivity"
+        band, name, ylabel, logy = (
+            logs.map(lambda log: log / np.log(10)),
+            "log10_chi",
+            "logarithm of sensitivity",
+            False,
+        )
     overlay = elements.curve(band, symbol(name, backend), Line(BLUE), backend, logy)
+    if law is not None and np.isfinite(law).all() and name == "chi":
+        tau, kappa = law
+        power, label = kappa * band.layer**tau, symbol("power", backend) % tau
+        overlay = overlay * elements.plain(band.layer, power, label, Line(RED, "dashed"), backend)
     return panel(overlay, backend, xlabel=_xlabel(ds, backend), ylabel=ylabel, title="", xlim=_xlim(band), logy=logy)
 
 
-def _ranks_and_moments(ds: xr.Dataset, backend: Backend, logy: bool) -> list[hv.Overlay]:
-    _, ranked, z = architecture(ds).plotted
-    drawn = elements.bands(
-        {
-            "reff_noise": at_site(ds, effective_rank(ds, "noise"), ranked),
-            "reff_signal": at_site(ds, effective_rank(ds, "signal"), ranked),
-            "mu4": at_site(ds, get(ds, "mu4_signal"), z),
-            "nu1_abs": at_site(ds, get(ds, "nu1_abs_signal"), z),
-        }
-    )
+def _ranks_and_moments(
+    ds: xr.Dataset, drawn: dict[str, elements.Band], backend: Backend, prefix: str = "", logy: bool = False
+) -> list[hv.Overlay]:
     looks = {
         "reff_noise": Line(PURPLE, "dotted"),
         "reff_signal": Line(PURPLE),
@@ -201,9 +224,9 @@ def _ranks_and_moments(ds: xr.Dataset, backend: Backend, logy: bool) -> list[hv.
         (("mu4", "nu1_abs"), "moments of z", logy),
     ):
         overlay = hv.Overlay([elements.level(1.0, backend)] if names[0] == "reff_noise" else [])
-        for name in names:
-            overlay = overlay * elements.curve(drawn[name], symbol(name, backend), looks[name], backend, log)
-        ylim = _ylim([drawn[name] for name in names], log)
+        parts = [drawn[f"{prefix}{name}"] for name in names]
+        for name, part in zip(names, parts, strict=True):
+            overlay = overlay * elements.curve(part, symbol(f"{prefix}{name}", backend), looks[name], backend, log)
         panels.append(
             panel(
                 overlay,
@@ -211,12 +234,17 @@ def _ranks_and_moments(ds: xr.Dataset, backend: Backend, logy: bool) -> list[hv.
                 xlabel=_xlabel(ds, backend),
                 ylabel=ylabel,
                 title="",
-                xlim=_xlim(drawn[names[0]]),
-                ylim=ylim,
+                xlim=_xlim(parts[0]),
+                ylim=_ylim(parts, log),
                 logy=log,
             )
         )
     return panels
+
+
+def _left_out(ds: xr.Dataset, band: elements.Band) -> str:
+    """A note on nets that the last layer leaves out: dead, or not measured."""
+    return f"{band.undefined} undefined of {ds.sizes.get('realization', 1)} left out" if band.undefined else ""
 
 
 def _xlabel(ds: xr.Dataset, backend: Backend) -> str:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import holoviews as hv
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
+from bokeh.models import FixedTicker, LogAxis, PrintfTickFormatter
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 Backend = Literal["matplotlib", "bokeh"]
 
-# Of Okabe and Ito's palette, which keeps apart under every common colour blindness; purple is darkened to be read as a line.
-BLUE, PURPLE, RED, GREY = "#0072B2", "#A6387C", "#D55E00", "#555555"
+# Apart in lightness as well as in hue: at least 26 in CIELAB between any two of a list, also under simulated deuteranopia,
+# protanopia and tritanopia (Machado 2009), where the papers' own blue and purple are 19 apart.
+BLUE, PURPLE, RED, GREY = "#2b83e8", "#5b1a86", "#d8321f", "#555555"
+DEPTHS = (BLUE, PURPLE, "#b8257e", "#f0512d")
 
 SYMBOLS: dict[str, tuple[str, str]] = {
     "chi": (r"$\chi^l$", "χ"),
@@ -31,6 +32,10 @@ SYMBOLS: dict[str, tuple[str, str]] = {
     "reff_noise": (r"$r_{\mathrm{eff}}(\mathrm{d}\mathbf{x}^l)$", "r_eff(dx)"),
     "mu4": (r"$\mu_4(\mathbf{z}^l)$", "μ₄(z)"),
     "nu1_abs": (r"$\nu_1(|\mathbf{z}^l|)$", "ν₁(|z|)"),
+    "unit_reff_signal": (r"$r_{\mathrm{eff}}(\mathbf{x}^{l,1})$", "r_eff(x)"),
+    "unit_reff_noise": (r"$r_{\mathrm{eff}}(\mathrm{d}\mathbf{x}^{l,1})$", "r_eff(dx)"),
+    "unit_mu4": (r"$\mu_4(\mathbf{z}^{l,1})$", "μ₄(z)"),
+    "unit_nu1_abs": (r"$\nu_1(|\mathbf{z}^{l,1}|)$", "ν₁(|z|)"),
     "log_nu2": (r"$\log\,\nu_2(\mathbf{x}^l)-\log\,\nu_2(\mathbf{x}^0)$", "log ν₂(xˡ) − log ν₂(x⁰)"),
     "log_mu2": (
         r"$\log\,\mu_2(\mathrm{d}\mathbf{x}^l)-\log\,\mu_2(\mathrm{d}\mathbf{x}^0)$",
@@ -71,6 +76,9 @@ RCPARAMS: Any = {
     "savefig.facecolor": "white",
 }
 
+FEW_DECADES = 1000
+"""Ratio of the ends of a log axis below which its ticks are 1, 2, 5, 10, … instead of powers of ten."""
+
 PANEL_INCHES, ASPECT = 3.4, 1.62
 PANEL_PIXELS = {"width": 520, "height": 320}
 
@@ -85,7 +93,7 @@ class Line:
     def curve(self, backend: Backend) -> dict[str, Any]:
         if backend == "matplotlib":
             return {"color": self.color, "linestyle": DASHES[self.dash][backend], "linewidth": 1.8}
-        return {"color": self.color, "line_dash": DASHES[self.dash][backend], "line_width": 2.5}
+        return {"color": self.color, "line_dash": DASHES[self.dash][backend], "line_width": 2.5, "tools": ["hover"]}
 
     def band(self, backend: Backend) -> dict[str, Any]:
         if backend == "matplotlib":
@@ -101,9 +109,8 @@ def symbol(name: str, backend: Backend) -> str:
 
 
 def depth_colours(count: int) -> list[str]:
-    """From blue to red with depth, even in lightness steps."""
-    ramp = colormaps["plasma"]
-    return [to_hex(ramp(0.02 + 0.68 * i / max(count - 1, 1))) for i in range(count)]
+    """From blue to red with depth, for up to four depths."""
+    return list(DEPTHS[:count])
 
 
 def panel(overlay: hv.Overlay, backend: Backend, **axes: Any) -> hv.Overlay:
@@ -112,7 +119,14 @@ def panel(overlay: hv.Overlay, backend: Backend, **axes: Any) -> hv.Overlay:
         look = {"aspect": ASPECT, "fig_inches": PANEL_INCHES, "fig_rcparams": RCPARAMS, "hooks": [_finish]}
     else:
         look = {**PANEL_PIXELS, "toolbar": "above", "show_grid": True, "legend_position": "top", "legend_cols": 4}
-        look["legend_opts"] = {"border_line_alpha": 0, "padding": 0, "spacing": 12, "margin": 2}
+        look["legend_opts"] = {
+            "border_line_alpha": 0,
+            "background_fill_alpha": 0,
+            "padding": 0,
+            "spacing": 12,
+            "margin": 2,
+        }
+        look["hooks"] = [_finish_bokeh]
     return overlay.opts(hv.opts.Overlay(**look, **axes, backend=backend))
 
 
@@ -128,7 +142,7 @@ def _finish(plot: Any, element: hv.Overlay) -> None:
     low, high = axes.get_ylim()
     if axes.get_yscale() == "log":
         axes.yaxis.set_minor_formatter(NullFormatter())
-        if high / low < 1000:
+        if high / low < FEW_DECADES:
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
     handles, labels = axes.get_legend_handles_labels()
@@ -137,6 +151,17 @@ def _finish(plot: Any, element: hv.Overlay) -> None:
     if axes.get_title():
         axes.text(0.98, 0.95, axes.get_title(), transform=axes.transAxes, ha="right", va="top", fontsize=7, color=GREY)
         axes.set_title("")
+
+
+def _finish_bokeh(plot: Any, element: hv.Overlay) -> None:
+    """What HoloViews leaves to bokeh: as few ticks on a log axis as matplotlib's, and no crowd of minor ones."""
+    axis, span = plot.state.yaxis[0], plot.state.y_range
+    if isinstance(axis, LogAxis):
+        axis.minor_tick_line_color = None
+        if span.end / span.start < FEW_DECADES:
+            ticker = FixedTicker(ticks=[digit * 10.0**k for k in range(-9, 10) for digit in (1, 2, 5)])
+            axis.update(ticker=ticker, formatter=PrintfTickFormatter(format="%g"))
+            plot.state.ygrid[0].ticker = ticker
 
 
 def layout(panels: list[hv.Overlay], backend: Backend) -> hv.Layout:
