@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 import xarray as xr
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from moments_xr.errors import RecipeError, RequestError, StoreError
 from moments_xr.recipe import Recipe, recipes
@@ -24,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 out = Console()
+INTERRUPTED = 130
+"""Exit status of a command that the person stopped, as shells have it."""
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped recipe's name.", show_default=False)
@@ -66,7 +69,17 @@ def plan(recipe: RecipeArgument, changes: SetOption = None, device: DeviceOption
 
     loaded = _recipe(recipe, changes, device)
     costs = plan_(loaded)
-    table = Table("node", "nets", "blocks", "TFLOP", "draws", "memory", "store", "time here", title=loaded.name)
+    table = Table(
+        Column("node", no_wrap=True),
+        "nets",
+        "blocks",
+        "TFLOP",
+        "draws",
+        "memory",
+        "store",
+        "time here",
+        title=loaded.name,
+    )
     for cost in costs:
         table.add_row(
             cost.node or "-",
@@ -115,7 +128,7 @@ def info(store: StoreArgument) -> None:
     if "recipe" in attrs:
         recipe = Recipe.from_json(attrs["recipe"])
         out.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", highlight=False)
-    table = Table("node", "architecture", "done", "layers", "channels", "identity")
+    table = Table(Column("node", no_wrap=True), "architecture", "done", "layers", "channels", "identity")
     for name, ds in nodes.items():
         layers = ds["layer"].values
         done = int(ds["done"].sum()) if "done" in ds else ds.sizes["realization"]
@@ -190,15 +203,17 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("stopped; run the same command again to go on", 130)
+        _fail("stopped; run the same command again to go on", INTERRUPTED)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # of the command line's own parser
             error.show()
             sys.exit(error.exit_code)
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         _fail(str(error) or type(error).__name__, 2 if isinstance(error, RequestError) else 1)
     else:
+        if status == INTERRUPTED:
+            _fail("stopped; run the same command again to go on", INTERRUPTED)
         sys.exit(status if isinstance(status, int) else 0)
 
 

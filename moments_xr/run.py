@@ -116,11 +116,15 @@ def _prepare(store: str | Path, recipe: Recipe, nodes: dict[str, Recipe]) -> dic
             f"store '{store}': made by another recipe, which {there}; choose another store, or delete this one"
         )
     stored = {name: zarr_store.node_recipe(store, name or None) for name in nodes}
-    for name, before in stored.items():
+    listed = zarr_store.listed_points(attrs)
+    any_node = next((zarr_store.node_recipe(store, name) for name in listed), None)
+    for name, node in nodes.items():
+        if any_node is not None:  # of a sweep: its nodes differ in the swept keys only
+            zarr_store.check_identity(store, any_node, node, but=next(iter(listed.values())))
+        before = stored[name]
         if before is not None:
-            zarr_store.check_identity(store, before, nodes[name])
+            zarr_store.check_identity(store, before, node)
     zarr_store.clean(store)
-    listed = zarr_store.sweep_points_of(attrs)
     if recipe.sweep is not None and not nodes.keys() <= listed.keys():
         zarr_store.add_nodes(store, recipe, {name: node for name, node in nodes.items() if name not in listed})
     resolved = dict(nodes)
@@ -131,8 +135,11 @@ def _prepare(store: str | Path, recipe: Recipe, nodes: dict[str, Recipe]) -> dic
         resolved[name] = nodes[name].replace({"compute.block": before.block, "compute.device": device})
         have = zarr_store.length(store, name or None)
         if recipe.realizations > have:
-            zarr_store.extend(store, name or None, resolved[name])
-        elif recipe.realizations < have:
+            zarr_store.extend(store, name or None, resolved[name], recipe)
+        elif zarr_store.interrupted(store, name or None):
+            old = {"realizations": have}
+            zarr_store.extend(store, name or None, resolved[name].replace(old), recipe.replace(old))
+        if recipe.realizations < have:
             notice(f"store '{store}' keeps its {have} realizations; the first {recipe.realizations} are returned")
     return resolved
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -52,7 +52,7 @@ def open_cube(store: str | Path, complete: bool = True) -> xr.Dataset | xr.DataT
     if "sweep" not in attrs:
         return _open_node(store, None, complete)
     nodes = {
-        name: _open_node(store, name, complete).assign_coords(point) for name, point in sweep_points_of(attrs).items()
+        name: _open_node(store, name, complete).assign_coords(point) for name, point in listed_points(attrs).items()
     }
     tree = xr.DataTree.from_dict(nodes)
     tree.attrs = attrs
@@ -61,14 +61,16 @@ def open_cube(store: str | Path, complete: bool = True) -> xr.Dataset | xr.DataT
 
 def _open_node(store: str | Path, group: str | None, complete: bool) -> xr.Dataset:
     ds: xr.Dataset = xr.open_zarr(store, group=group, chunks=None)
-    chunks = {"realization": ds.attrs.get("block", ds.sizes["realization"]), "moment": 1}
-    ds = ds.chunk({dim: size for dim, size in chunks.items() if dim in ds.dims})
-    ds = ds.assign_coords({name: ds[name].compute() for name in ds.coords})
-    if complete and "done" in ds:
-        done = ds["done"].values
-        if not done.all():
-            ds = ds.isel(realization=np.flatnonzero(done))
-    return ds
+    if "done" not in ds:
+        raise StoreError(f"store '{store}': damaged: it has no variable `done`")
+    sizes = {"realization": ds.attrs.get("block", ds.sizes["realization"]), "moment": 1}
+    lazy = {
+        name: values.variable.chunk({dim: size for dim, size in sizes.items() if dim in values.dims})
+        for name, values in ds.data_vars.items()
+    }
+    done = ds["done"].values
+    ds = ds.assign_coords({name: values.load() for name, values in ds.coords.items()}).assign(lazy)
+    return ds.isel(realization=np.flatnonzero(done)) if complete and not done.all() else ds
 
 
 def read_attrs(store: str | Path) -> dict[str, Any]:
@@ -88,6 +90,8 @@ def read_attrs(store: str | Path) -> dict[str, Any]:
         raise StoreError(f"store '{store}': not a Zarr store of moments ({str(error).splitlines()[0]})") from None
     if "schema_version" not in attrs:
         raise StoreError(f"store '{store}': a Zarr store, but not of moments: it has no attribute schema_version")
+    if not isinstance(attrs["schema_version"], int):
+        raise StoreError(f"store '{store}': damaged: its schema_version is {attrs['schema_version']!r}, not a number")
     if attrs["schema_version"] > cube.SCHEMA_VERSION:
         raise StoreError(
             f"store '{store}': schema version {attrs['schema_version']} is newer than this package reads, {cube.SCHEMA_VERSION}"
@@ -101,16 +105,18 @@ def node_recipe(store: str | Path, group: str | None) -> Recipe | None:
     Raises
     ------
     StoreError
-        The cube was not made by a recipe (imported results).
+        The cube was not made by a recipe (imported results), or is damaged.
     """
     with _quiet():
         try:
-            attrs = zarr.open_group(store, path=group, mode="r").attrs
+            node = zarr.open_group(store, path=group, mode="r")
         except FileNotFoundError:
             return None
-    if "recipe" not in attrs:
+    if "recipe" not in node.attrs:
         raise StoreError(f"store '{store}': not made by a recipe, so nothing can be added to it; choose another store")
-    return Recipe.from_json(str(attrs["recipe"]))
+    if "done" not in node:
+        raise StoreError(f"store '{store}': damaged: it has no variable `done`")
+    return Recipe.from_json(str(node.attrs["recipe"]))
 
 
 def create(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe]) -> None:
@@ -121,15 +127,15 @@ def create(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe]) -> No
     final = Path(store)
     partial = final.with_name(final.name + ".template")
     shutil.rmtree(partial, ignore_errors=True)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with _quiet(), _said(store, "could not be made"):
+        final.parent.mkdir(parents=True, exist_ok=True)
         if recipe.sweep is not None:
             zarr.create_group(partial, attributes=sweep_attrs(recipe))
         for name, node in nodes.items():
             _write_template(partial, name or None, node)
         if recipe.sweep is not None:
             zarr.consolidate_metadata(partial)
-    partial.rename(final)
+        partial.rename(final)
 
 
 def _write_template(store: Path, group: str | None, recipe: Recipe) -> None:
@@ -176,40 +182,36 @@ def node_attrs(recipe: Recipe) -> dict[str, Any]:
 
 
 def sweep_attrs(recipe: Recipe, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Attributes of a sweep's root; `before` are the points it has already: node -> key -> value."""
+    """Attributes of a sweep's root: its points in the recipe's order, then others that were there `before`."""
     points = dict(zip(recipe.nodes(), sweep_points(recipe.sweep or {}), strict=True))
-    return {
-        "recipe": recipe.to_json(),
-        "schema_version": cube.SCHEMA_VERSION,
-        "sweep": json.dumps({**(before or {}), **points}),
-    }
+    others = {name: point for name, point in (before or {}).items() if name not in points}
+    return {"recipe": recipe.to_json(), "schema_version": cube.SCHEMA_VERSION, "sweep": json.dumps(points | others)}
 
 
-def sweep_points_of(attrs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def listed_points(attrs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Nodes of a sweep, in order, and their points, from a root's attributes; none without a sweep."""
     points: dict[str, dict[str, Any]] = json.loads(attrs.get("sweep", "{}"))
     return points
 
 
-def check_identity(store: str | Path, stored: Recipe, recipe: Recipe) -> None:
-    """Refuse to go on with a store of another recipe.
+def check_identity(store: str | Path, stored: Recipe, recipe: Recipe, but: Collection[str] = ()) -> None:
+    """Refuse to go on with a store of another recipe; `but` are swept keys, which may differ.
 
     Raises
     ------
     StoreError
         Naming the keys that differ.
     """
-    if stored.identity() == recipe.identity():
-        return
     theirs, ours = _flat(stored.canonical()), _flat(recipe.canonical())
     differing = [
         f"{key} ({theirs.get(key, 'default')} there, {ours.get(key, 'default')} here)"
         for key in sorted(theirs.keys() | ours.keys())
-        if theirs.get(key) != ours.get(key)
+        if theirs.get(key) != ours.get(key) and not any(f"{key}.".startswith(f"{swept}.") for swept in but)
     ]
-    raise StoreError(
-        f"store '{store}': made by another recipe: {'; '.join(differing)}; choose another store, or delete this one"
-    )
+    if differing:
+        raise StoreError(
+            f"store '{store}': made by another recipe: {'; '.join(differing)}; choose another store, or delete this one"
+        )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -228,34 +230,45 @@ def length(store: str | Path, group: str | None) -> int:
     return min(int(view.shape[0]) for view in views)  # type: ignore[union-attr]
 
 
-def extend(store: str | Path, group: str | None, recipe: Recipe) -> None:
-    """Make room for more realizations: every array, then the coordinate, last the metadata that readers see.
-
-    The partial last block stays as it is until it is computed again, to the same values.
-    """
+def interrupted(store: str | Path, group: str | None) -> bool:
+    """Whether an extension was killed before readers could see it: arrays are longer than what they see."""
     with _quiet():
+        node = zarr.open_group(store, path=group, mode="r", use_consolidated=False)
+    return {array.shape[0] for _, array in _along_realizations(node)} != {length(store, group)}
+
+
+def extend(store: str | Path, group: str | None, recipe: Recipe, sweep: Recipe) -> None:
+    """Set the number of realizations: of every array, then of the coordinate, last in the metadata that readers see.
+
+    `recipe` is the node's, `sweep` the recipe that has the sweep (the same without one). The partial last block stays as it is until it is computed again, to the same values.
+    """
+    with _quiet(), _said(store, "could not be extended"):
         node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
-        for name, array in node.arrays():
-            if "realization" in (getattr(array.metadata, "dimension_names", None) or ()):
-                array.resize((recipe.realizations, *array.shape[1:]))
-                if name == "realization":
-                    array[:] = np.arange(recipe.realizations)
+        for name, array in _along_realizations(node):
+            array.resize((recipe.realizations, *array.shape[1:]))
+            if name == "realization":
+                array[:] = np.arange(recipe.realizations)
         _publish(store, group, node_attrs(recipe))
         if group is not None:
-            _publish(store, None, {})
+            _publish(store, None, sweep_attrs(sweep, listed_points(read_attrs(store))))
+
+
+def _along_realizations(node: zarr.Group) -> list[tuple[str, zarr.Array[Any]]]:
+    arrays = [(n, a) for n, a in node.arrays() if "realization" in (getattr(a.metadata, "dimension_names", None) or ())]
+    return sorted(arrays, key=lambda pair: pair[0] == "realization")
 
 
 def add_nodes(store: str | Path, recipe: Recipe, nodes: Mapping[str, Recipe]) -> None:
     """Add nodes to a sweep's store, each appearing complete or not at all; last the root's metadata."""
     root = Path(store)
-    with _quiet():
+    with _quiet(), _said(store, "could not be extended"):
         for name, node in nodes.items():
             if not (root / name / "zarr.json").exists():
                 partial = root.with_name(f"{root.name}.template")
                 shutil.rmtree(partial, ignore_errors=True)
                 _write_template(partial, None, node)
                 partial.rename(root / name)
-        _publish(store, None, sweep_attrs(recipe, sweep_points_of(read_attrs(store))))
+        _publish(store, None, sweep_attrs(recipe, listed_points(read_attrs(store))))
 
 
 def _publish(store: str | Path, group: str | None, attrs: Mapping[str, Any]) -> None:
@@ -298,9 +311,9 @@ def save(ds: xr.Dataset, store: str | Path) -> None:
     partial = final.with_name(final.name + ".template")
     shutil.rmtree(partial, ignore_errors=True)
     final.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with _quiet(), _said(store, "could not be written"):
         ds.drop_encoding().to_zarr(partial, mode="w-", zarr_format=3, consolidated=True)
-    partial.rename(final)
+        partial.rename(final)
 
 
 def write_block(store: str | Path, group: str | None, recipe: Recipe, part: range, arrays: Mapping[str, Any]) -> None:
@@ -315,13 +328,18 @@ def write_block(store: str | Path, group: str | None, recipe: Recipe, part: rang
     ds = cube.label(recipe, kept, part)
     ds = ds.drop_vars(list(ds.coords))
     region = {"realization": slice(part.start, part.stop)}
-    try:
+    with _said(store, f"realizations {part.start} to {part.stop - 1} could not be written"):
         for piece in (ds.drop_vars("done"), ds[["done"]]):
             piece.to_zarr(store, group=group, region=region, mode="r+", consolidated=False)
+
+
+@contextmanager
+def _said(store: str | Path, what: str) -> Iterator[None]:
+    """Say in a line that a write failed (a full disk, say), and that nothing is lost."""
+    try:
+        yield
     except OSError as error:
-        raise WriteError(
-            f"store '{store}': realizations {part.start} to {part.stop - 1} could not be written ({error}); run again to go on"
-        ) from error
+        raise WriteError(f"store '{store}': {what} ({error}); run again to go on") from error
 
 
 @contextmanager

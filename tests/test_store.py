@@ -297,6 +297,12 @@ def test_extended_equals_made_at_once(architecture, steps, tmp_path):
     assert differences(tmp_path / "s.zarr", tmp_path / "once.zarr") == []
 
 
+def test_an_extended_sweep_equals_one_made_at_once(finished, tmp_path):
+    shutil.copytree(finished["swept"], tmp_path / "s.zarr")
+    run(SWEPT_LONGER, tmp_path / "s.zarr")
+    assert differences(tmp_path / "s.zarr", finished["swept_longer"]) == []
+
+
 def test_extending_computes_only_the_partial_block_and_what_follows(tmp_path, monkeypatch):
     run(make_recipe(realizations=6), tmp_path / "s.zarr")
     computed, compute = [], block.compute_block

@@ -142,6 +142,7 @@ def increments(
         raise RequestError(f"by='{by}' is not one of layer, step")
     kind = architecture(ds)
     values = get(ds, of, log=True)
+    values = values.where(values != -np.inf)  # of a dead net no increment is defined
     present = [str(site) for site in np.atleast_1d(values["site"].values)] if "site" in values.coords else []
     if by == "layer":
         steps = {"layer": (kind.output, "input")}

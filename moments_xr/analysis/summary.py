@@ -90,6 +90,7 @@ def _spread(layers: np.ndarray) -> np.ndarray:
 
 def _dimension(ds: xr.Dataset) -> xr.DataArray:
     variance, square = (at_site(ds, get(ds, name, log=True)) for name in ("mu2_signal", "nu2_signal"))
+    square = square.where(square != -np.inf)  # of a dead net
     ratio: xr.DataArray = xr.ufuncs.exp(variance - square)
     ratio.attrs = {"long_name": "share of the signal's mean square that varies", "units": "1", "symbol": "μ₂(x)/ν₂(x)"}
     return ratio
