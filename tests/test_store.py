@@ -357,6 +357,15 @@ def test_fewer_realizations_change_nothing_and_give_the_first(realizations, fini
     assert same(ds, plain(store)[""].isel(realization=slice(realizations))) == []
 
 
+def test_fewer_realizations_of_what_is_unfinished_compute_no_more_than_them(finished, no_computation, tmp_path):
+    store = tmp_path / "s.zarr"
+    shutil.copytree(finished["longer"], store)
+    (store / "done" / "c" / "2").unlink()
+    before = snapshot(store)
+    assert run(TINY, store)["realization"].values.tolist() == [0, 1, 2]
+    assert snapshot(store) == before
+
+
 def test_a_missing_block_is_computed_again(finished, tmp_path):
     store = tmp_path / "s.zarr"
     shutil.copytree(finished["longer"], store)
@@ -399,8 +408,10 @@ def test_a_store_of_another_recipe_is_refused_and_untouched(changes, words, fini
         TINY.replace({"network.width": 4, "sweep": {"input.batch": [32]}}),
         TINY.replace({"network.width": 4, "sweep": {"input.batch": [16, 32]}}),
         TINY.replace({"sweep": {"network.width": [4]}}),
+        TINY.replace({"sweep": {"network.width": [3]}}),
+        TINY.replace({"sweep": {"input.batch": [16], "network.width": [3]}}),
     ],
-    ids=["no-sweep", "width", "width-new-node", "width-old-and-new-node", "other-key"],
+    ids=["no-sweep", "width", "width-new-node", "width-old-and-new-node", "other-key", "other-key-same-value", "one-key-more"],
 )  # fmt: skip
 def test_a_sweep_of_another_recipe_is_refused_and_untouched(recipe, finished, no_computation, tmp_path):
     store = tmp_path / "s.zarr"

@@ -14,7 +14,7 @@ from moments_xr.errors import RequestError
 from moments_xr.propagation import networks
 from moments_xr.propagation.measure import RANKED, Views, channel_moments, effective_rank, pool
 from moments_xr.propagation.steps import rescale_
-from moments_xr.propagation.weights import convolution, draw, draw_weights, streams
+from moments_xr.propagation.weights import convolution, draw, draw_weights, each_realization, streams
 from moments_xr.quantities import BRANCH_QUANTITIES, pooled_names
 from moments_xr.recipe import Recipe
 
@@ -71,7 +71,9 @@ def compute_block(
     device, dtype = resolve_device(recipe.compute.device), resolve_precision(recipe.compute.precision)
     source = dataset or load_dataset(recipe)
     own = streams(recipe.seed, realizations, device)
-    samples = [datasets.standardise(source.take(stream.sampler, recipe.input.batch), flatten) for stream in own]
+    samples = each_realization(
+        lambda stream: datasets.standardise(source.take(stream.sampler, recipe.input.batch), flatten), own
+    )
     signal = torch.from_numpy(np.stack(samples)).to(device, dtype)
     noise = draw(own, tuple(signal.shape[1:]), 1.0, device).to(dtype)
     dimensions = signal.ndim - 3
@@ -145,6 +147,11 @@ def _log_pooled(pair: torch.Tensor) -> torch.Tensor:
     return pool(channel_moments(Views(pair), BRANCH_QUANTITIES), BRANCH_QUANTITIES, BRANCH_QUANTITIES).log()
 
 
+def input_mu2(signal: torch.Tensor) -> torch.Tensor:
+    """μ₂(x⁰), the mean over channels of the variance: (realization, position, channel) -> (realization,), float64."""
+    return (signal - signal.mean(1, keepdim=True)).square_().mean(1).double().mean(-1)
+
+
 class Recorder:
     """Collects what is measured on the device, and hands it over as arrays at the end."""
 
@@ -160,7 +167,7 @@ class Recorder:
             "pooled_moments": torch.full((*shape, len(self.pooled)), math.nan, dtype=torch.float64, **options),
             "log_signal_scale": torch.zeros(shape[:2], dtype=torch.float64),
             "log_noise_scale": torch.zeros(shape[:2], dtype=torch.float64),
-            "input_mu2_signal": signal.double().flatten(1, -2).var(1, correction=0).mean(-1),
+            "input_mu2_signal": input_mu2(signal.flatten(1, -2)),
         }
         for tensor in ("signal", "noise"):
             self.out[f"reff_{tensor}"] = torch.full(shape, math.nan, **options)

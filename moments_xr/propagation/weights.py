@@ -8,16 +8,18 @@ layer have streams of their own, so that measuring never changes the draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from moments_xr.recipe import Network
+
+T = TypeVar("T")
 
 STATE_WORDS = slice(3, 3 + 624)
 """Where the 624 words of the Mersenne Twister stand in the state of torch's CPU generator, as 64-bit words."""
@@ -50,6 +52,11 @@ def streams(seed: int, realizations: Sequence[int], device: torch.device, *key: 
     return [Stream(seed, (int(r), *key), device) for r in realizations]
 
 
+def each_realization(function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
+    """Call a function for each realization of a block, on as many threads as torch has (torch and numpy free the GIL)."""
+    return list(_pool().map(function, *arguments))
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="normals")
@@ -58,11 +65,7 @@ def _pool() -> ThreadPoolExecutor:
 def draw(streams: Sequence[Stream], shape: tuple[int, ...], std: float, device: torch.device) -> torch.Tensor:
     """Independent N(0, std²), one stream a realization: (realization, *shape), float32."""
     out = torch.empty((len(streams), *shape), device=device)
-    if device.type == "cpu" and len(streams) > 1:
-        list(_pool().map(lambda stream, part: stream.normal_(part, std), streams, out))
-    else:
-        for stream, part in zip(streams, out, strict=True):
-            stream.normal_(part, std)
+    each_realization(lambda stream, part: stream.normal_(part, std), streams, out)
     return out
 
 
