@@ -63,7 +63,10 @@ def run(
             cubes = {name: _in_memory(node, sources[name], bar) for name, node in nodes.items()}
         return _tree(recipe, cubes)
     nodes = _prepare(store, recipe, {name: _resolve(node, sources[name]) for name, node in nodes.items()})
-    todo = {name: zarr_store.pending(store, name or None, node.block) for name, node in nodes.items()}
+    todo = {
+        name: [part for part in zarr_store.pending(store, name or None, node.block) if part.start < recipe.realizations]
+        for name, node in nodes.items()
+    }
     with Progress([(node, part) for name, node in nodes.items() for part in todo[name]], progress) as bar:
         for name, node in nodes.items():
             for part in todo[name]:
@@ -110,17 +113,21 @@ def _prepare(store: str | Path, recipe: Recipe, nodes: dict[str, Recipe]) -> dic
         zarr_store.create(store, recipe, nodes)
         return nodes
     attrs = zarr_store.read_attrs(store)
-    if ("sweep" in attrs) != (recipe.sweep is not None):
-        there = "has a sweep" if "sweep" in attrs else "has no sweep"
+    listed = zarr_store.listed_points(attrs)
+    theirs, ours = (
+        {key for point in points for key in point} for points in (listed.values(), sweep_points(recipe.sweep or []))
+    )
+    if theirs != ours:
+        there, here = (", ".join(sorted(keys)) or "nothing" for keys in (theirs, ours))
         raise StoreError(
-            f"store '{store}': made by another recipe, which {there}; choose another store, or delete this one"
+            f"store '{store}': made by another recipe: it sweeps {there}, this one {here}; "
+            "choose another store, or delete this one"
         )
     stored = {name: zarr_store.node_recipe(store, name or None) for name in nodes}
-    listed = zarr_store.listed_points(attrs)
     any_node = next((zarr_store.node_recipe(store, name) for name in listed), None)
     for name, node in nodes.items():
         if any_node is not None:  # of a sweep: its nodes differ in the swept keys only
-            zarr_store.check_identity(store, any_node, node, but=next(iter(listed.values())))
+            zarr_store.check_identity(store, any_node, node, but=theirs)
         before = stored[name]
         if before is not None:
             zarr_store.check_identity(store, before, node)
