@@ -134,6 +134,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _rule(message: str) -> str:
+    message = re.sub(r"^Input should be a valid dictionary or instance of \w+", "needs a mapping of keys", message)
+    message = re.sub(r"^String should match pattern .*", "needs to be letters, digits and . _ + -", message)
     return re.sub(r"^Input should be", "should be", message)
 
 

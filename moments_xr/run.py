@@ -51,6 +51,8 @@ def run(
     >>> dict(ds.sizes)["layer"]
     4
     """
+    if store is not None:
+        zarr_store.check_path(store)
     given = None if data is None else datasets.from_array(data)
     if given is not None:
         input_ = {"dataset": "array", "path": IN_MEMORY, "batch": recipe.input.batch}

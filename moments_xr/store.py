@@ -81,6 +81,7 @@ def read_attrs(store: str | Path) -> dict[str, Any]:
     StoreError
         There is nothing, or something else, at that path; or its schema is newer than this package.
     """
+    check_path(store)
     if not Path(store).exists():
         raise StoreError(f"store '{store}': no such store")
     try:
@@ -97,6 +98,18 @@ def read_attrs(store: str | Path) -> dict[str, Any]:
             f"store '{store}': schema version {attrs['schema_version']} is newer than this package reads, {cube.SCHEMA_VERSION}"
         )
     return attrs
+
+
+def check_path(store: str | Path) -> None:
+    """Refuse what is not a path.
+
+    Raises
+    ------
+    StoreError
+        A URL.
+    """
+    if "://" in str(store):
+        raise StoreError(f"store '{store}': a URL; stores are folders on this machine")
 
 
 def node_recipe(store: str | Path, group: str | None) -> Recipe | None:
@@ -305,6 +318,7 @@ def save(ds: xr.Dataset, store: str | Path) -> None:
     StoreError
         Something is at that path already.
     """
+    check_path(store)
     final = Path(store)
     if final.exists():
         raise StoreError(f"store '{store}': is there already; choose another path, or delete it")

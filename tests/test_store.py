@@ -658,3 +658,11 @@ def test_a_subset_of_a_cube_can_be_saved_and_read(finished, tmp_path):
     ds = mx.open_cube(finished["longer"]).isel(realization=slice(1, 4), layer=[0])
     ds.load().drop_encoding().to_zarr(tmp_path / "part.zarr", zarr_format=3, consolidated=False)
     assert same(xr.open_zarr(tmp_path / "part.zarr", consolidated=False), ds) == []
+
+
+@pytest.mark.parametrize("use", [mx.open_cube, lambda store: run(TINY, store)])
+def test_a_url_is_refused_and_makes_no_folder(use, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match=r"memory://x/y\.zarr': a URL; stores are folders"):
+        use("memory://x/y.zarr")
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
 STATISTICS = {"median": 0.5, "p16": 0.16, "p84": 0.84}
-DEPTHS = 6
+DEPTHS = 5
 
 
 @along_sweep
@@ -24,7 +24,7 @@ def summary(ds: xr.Dataset, layers: Sequence[int] | None = None) -> xr.Dataset:
     ds
         A cube (or the DataTree of a sweep).
     layers
-        Depths; six from the first to the last measured, evenly in the logarithm, if not given.
+        Depths; five from the first to the last measured, evenly in the logarithm, if not given.
 
     Returns
     -------
