@@ -279,6 +279,8 @@ def _print_summary(cube: xr.Dataset | xr.DataTree) -> None:
             padding=(0, 1, 0, 0),
         )
         for variable, values in table_.data_vars.items():
+            if values.isnull().all():
+                continue  # not measured
             cells = [_cell(values.sel(layer=layer)) for layer in table_["layer"].values]
             table.add_row(values.attrs.get("symbol", str(variable)), *cells)
         out.print(table)
