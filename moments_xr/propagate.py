@@ -65,7 +65,7 @@ def propagate(
     import torch
 
     from moments_xr.propagation.block import propagate_block, resolve_device, resolve_precision
-    from moments_xr.propagation.weights import convolution, draw_weights, streams
+    from moments_xr.propagation.weights import draw_weights, redraws, streams
 
     signal, noise = np.asarray(signal), np.asarray(noise)
     values = network.model_dump(exclude_unset=True) if isinstance(network, Network) else dict(network)
@@ -108,11 +108,7 @@ def propagate(
             for kernel, bias in zip(kernels, shifts, strict=True)
         )
 
-    def redraw(layer: int):  # type: ignore[no-untyped-def]
-        others = streams(seed, range(realizations), device, layer)
-        while True:
-            yield convolution(recipe.network, others, dimensions, device, dtype)
-
+    redraw = redraws(recipe.network, seed, range(realizations), dimensions, device, dtype)
     x, dx = (torch.as_tensor(array).to(device, dtype) for array in (signal, noise))
     arrays = propagate_block(recipe, x, dx, flow, redraw)
     return cube.label(

@@ -194,7 +194,8 @@ def test_depths_at_which_all_nets_are_dead_are_left_out(small):
 def test_a_selection_of_one_layer_is_drawn(cubes):
     for architecture, kinds in KINDS.items():
         for kind in kinds:
-            figure(cubes[architecture].isel(layer=0), kind, "bokeh")
+            panels = list(figure(cubes[architecture].isel(layer=0), kind, "bokeh"))
+            assert all(curves(panel) for panel in panels)
 
 
 def test_one_realization_is_enough(cubes):

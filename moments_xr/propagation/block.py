@@ -14,7 +14,7 @@ from moments_xr.errors import RequestError
 from moments_xr.propagation import networks
 from moments_xr.propagation.measure import RANKED, Views, channel_moments, effective_rank, pool
 from moments_xr.propagation.steps import rescale_
-from moments_xr.propagation.weights import convolution, draw, draw_weights, each_realization, streams
+from moments_xr.propagation.weights import draw, draw_weights, each_realization, redraws, streams
 from moments_xr.quantities import BRANCH_QUANTITIES, pooled_names
 from moments_xr.recipe import Recipe
 
@@ -78,12 +78,7 @@ def compute_block(
     noise = draw(own, tuple(signal.shape[1:]), 1.0, device).to(dtype)
     dimensions = signal.ndim - 3
     weights = draw_weights(network, own, signal.shape[-1], dimensions, device, dtype)
-
-    def redraw(layer: int) -> networks.Weights:
-        others = streams(recipe.seed, realizations, device, layer)
-        while True:
-            yield convolution(network, others, dimensions, device, dtype)
-
+    redraw = redraws(network, recipe.seed, realizations, dimensions, device, dtype)
     return propagate_block(recipe, signal, noise, weights, redraw, progress)
 
 
@@ -121,12 +116,11 @@ def propagate_block(
             scaled = _scaled(weights, exponents[0])
             if layer in recipe.layers:
                 recorder.scales(layer, exponents)
-                for branch in range(recipe.measure.branches):
-                    if branch == 0:
-                        redrawn = _scaled(redraw(layer), exponents[0])
-                        before = _log_pooled(pair)
-                    *_, (_, after) = layer_steps(network, pair, redrawn)
-                    recorder.branch(layer, branch, _log_pooled(after) - before)
+                if recipe.measure.branches:
+                    redrawn, before = _scaled(redraw(layer), exponents[0]), _log_pooled(pair)
+                    for branch in range(recipe.measure.branches):
+                        *_, (_, after) = layer_steps(network, pair, redrawn)
+                        recorder.branch(layer, branch, _log_pooled(after) - before)
             for site, state in layer_steps(network, pair, scaled):
                 if layer in recipe.layers and site in recipe.sites:
                     recorder.record(layer, site, state)

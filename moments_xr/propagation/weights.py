@@ -85,6 +85,19 @@ def convolution(
     return kernel, draw(streams, shape[:1], math.sqrt(network.bias_variance), device).to(dtype)
 
 
+def redraws(
+    network: Network, seed: int, realizations: Sequence[int], dimensions: int, device: torch.device, dtype: torch.dtype
+) -> Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor | None]]]:
+    """Layer -> kernels and biases of its redraws in order of use, from streams of their own."""
+
+    def redraw(layer: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+        own = streams(seed, realizations, device, layer)
+        while True:
+            yield convolution(network, own, dimensions, device, dtype)
+
+    return redraw
+
+
 def draw_weights(
     network: Network,
     streams: Sequence[Stream],
