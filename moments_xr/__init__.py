@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from moments_xr import accessor as accessor
 
 if TYPE_CHECKING:
+    from moments_xr.analysis.channels import channel_fluctuation as channel_fluctuation
+    from moments_xr.analysis.decomposition import decompose as decompose
     from moments_xr.analysis.sensitivity import alive as alive
     from moments_xr.analysis.sensitivity import chi as chi
     from moments_xr.analysis.sensitivity import effective_rank as effective_rank
@@ -49,6 +51,8 @@ _EXPORTS = {
     "effective_rank": "analysis.sensitivity",
     "alive": "analysis.sensitivity",
     "summary": "analysis.summary",
+    "decompose": "analysis.decomposition",
+    "channel_fluctuation": "analysis.channels",
 }
 
 __all__ = sorted([*_EXPORTS, "__version__"])

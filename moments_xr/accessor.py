@@ -78,6 +78,20 @@ class Moments:
 
         return summary(self._ds, layers)
 
+    def decompose(
+        self, of: str = "chi", method: Literal["auto", "branches", "theory", "realizations"] = "auto"
+    ) -> xr.Dataset:
+        """The terms m̄, m̃ and s of the evolution with depth; see `moments_xr.decompose`."""
+        from moments_xr.analysis import decomposition
+
+        return decomposition.decompose(self._ds, of, method)
+
+    def channel_fluctuation(self, of: str = "nu2_signal") -> xr.DataArray:
+        """m̃ predicted from the spread of channels in one realization; see `moments_xr.channel_fluctuation`."""
+        from moments_xr.analysis import channels
+
+        return channels.channel_fluctuation(self._ds, of)
+
     @property
     def plot(self) -> Any:
         """Pictures; see `moments_xr.plots`."""

@@ -149,3 +149,8 @@ SITES: dict[str, str] = {
 
 BRANCH_QUANTITIES: tuple[str, ...] = ("nu2_signal", "mu2_signal", "mu2_noise")
 """Quantities of which each redraw of a layer (a branch) records the log-increment."""
+
+DECOMPOSED: dict[str, dict[str, float]] = {name: {name: 1.0} for name in BRANCH_QUANTITIES} | {
+    "chi": {"mu2_noise": 0.5, "mu2_signal": -0.5}
+}
+"""Quantities whose evolution is decomposed, and the weights of the moments' logarithms that make theirs (THEORY 4)."""

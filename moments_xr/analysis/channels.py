@@ -1,0 +1,79 @@
+"""What the spread of a net's channels tells of its fluctuation over parameters (THEORY 4, delta method)."""
+
+from __future__ import annotations
+
+from math import inf
+
+import xarray as xr
+
+from moments_xr.analysis.network import width
+from moments_xr.analysis.realizations import described
+from moments_xr.analysis.sensitivity import architecture, at_site, get
+from moments_xr.analysis.sweep import along_sweep
+from moments_xr.errors import MissingError, RequestError
+from moments_xr.quantities import DECOMPOSED
+
+
+@along_sweep
+def channel_fluctuation(ds: xr.Dataset, of: str = "nu2_signal") -> xr.DataArray:
+    """m̃ predicted from the fluctuation of channels in one realization: −½ Var_c(q_c)/(N q²) (THEORY 4, delta method).
+
+    Channels of a feed-forward layer's output are independent and alike given what is before, so their spread in one net
+    tells how much the layer's mean over channels would vary over its own parameters.
+
+    Parameters
+    ----------
+    ds
+        A cube (or the DataTree of a sweep), with moments of single channels or with variances over channels.
+    of
+        `nu2_signal`, `mu2_signal`, `mu2_noise`, or `chi` (half the difference of the last two).
+
+    Returns
+    -------
+    (realization, layer), of the output of each layer; not positive, but for `chi`. NaN where the net is dead.
+
+    Raises
+    ------
+    MissingError
+        The cube has neither; or the net is residual, whose channels are not independent.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 2, "network.depth": 4}), progress=False)
+    >>> bool((mx.channel_fluctuation(ds) < 0).all())
+    True
+    """
+    if of not in DECOMPOSED:
+        raise RequestError(f"of='{of}' is not one of {', '.join(DECOMPOSED)}")
+    if architecture(ds).name == "bn_res":
+        raise MissingError(
+            "channels of a residual net's output are not independent, since the skip is given: "
+            'measure redraws with measure.branches, and use decompose(method="branches")'
+        )
+    predicted = xr.DataArray(sum(weight * -0.5 * channel_variance(ds, name) for name, weight in DECOMPOSED[of].items()))
+    predicted.attrs = described("m̃ predicted from the fluctuation of channels", "−½ Var_c(q_c)/(N q²)")
+    return predicted.rename("channel_fluctuation")
+
+
+def channel_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
+    """Var_c(q_c)/(N q²) at each layer's output: the variance of log δq over the layer's own parameters.
+
+    Of `chi`, ¼ Var_c(μ₂,c(dx)/μ₂(dx) − μ₂,c(x)/μ₂(x))/N, which needs the moments of single channels.
+    """
+    if "channel_moments" in ds or of == "chi":
+        relative = sum(weight * _relative(ds, name) for name, weight in DECOMPOSED[of].items())
+        variance = xr.DataArray(relative).var("channel", ddof=1) / width(ds)
+    else:
+        log_ratio = get(ds, f"var_{of}", log=True) - 2 * get(ds, of, log=True).where(lambda log: log > -inf)
+        variance = xr.ufuncs.exp(at_site(ds, log_ratio)) / width(ds)
+    return variance.drop_vars("site", errors="ignore")
+
+
+def _relative(ds: xr.Dataset, name: str) -> xr.DataArray:
+    """q_c/q: the moment of each channel over its mean over channels; NaN of a dead net."""
+    channels = at_site(ds, get(ds, name, channels=True))
+    if channels.chunks is not None:
+        channels = channels.chunk(channel=-1)
+    mean = channels.mean("channel")
+    return channels / mean.where(mean > 0)

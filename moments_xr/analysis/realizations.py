@@ -1,0 +1,205 @@
+"""Statistics over realizations: what comes from independent nets, mergeable in any order and in bounded memory.
+
+Intervals come from realizations, never from layers: along its depth a curve is a random walk. Every function here is lazy
+on chunked values, reads each chunk once, and gives the same result whatever the chunking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+LEVEL = 0.95
+"""Confidence of every interval."""
+
+GROUPS = 1000
+"""Above twice as many, realizations are averaged in groups before anything is fitted."""
+
+CENTRAL = ("count", "mean", "m2", "m3", "m4")
+
+Array = NDArray[Any]
+
+
+def curves(values: xr.DataArray) -> xr.DataArray:
+    """Rows that are independent and alike: (realization, ...) in one chunk, each a realization or the mean of a group.
+
+    A realization that is undefined at any layer (a dead net) is NaN at all of them: its row is conditioned away whole.
+    Means over equal groups of realizations are independent too and have the same expectation, so that what is fitted
+    to rows, and its interval, hold for any number of realizations in the memory of about a thousand.
+    """
+    if "realization" not in values.dims:
+        values = values.expand_dims("realization")
+    values = values.transpose("realization", ...)
+    others = [dim for dim in values.dims if dim != "realization"]
+    values = values.where(xr.ufuncs.isfinite(values).all(others))
+    size = values.sizes["realization"] // GROUPS
+    if size > 1:
+        if values.chunks is not None:
+            aligned = max(1, round(values.chunks[0][0] / size)) * size
+            values = values.chunk({"realization": aligned})
+        values = values.drop_vars("realization", errors="ignore")
+        values = values.coarsen(realization=size, boundary="pad").mean()
+    return values.chunk(dict.fromkeys(values.dims, -1)) if values.chunks is not None else values
+
+
+def central_moments(values: xr.DataArray) -> xr.Dataset:
+    """Count, mean and sums of the 2nd to 4th powers of deviations over realizations, merged as a tree; NaN left out.
+
+    Returns
+    -------
+    Variables `count`, `mean`, `m2`, `m3`, `m4` with the other dimensions.
+    """
+    if "realization" not in values.dims:
+        values = values.expand_dims("realization")
+    values = values.transpose("realization", ...)
+    if values.chunks is None:
+        merged: Any = _accumulate(values.values)
+    else:
+        import dask.array as da
+
+        merged = da.reduction(
+            values.data,
+            chunk=lambda block, axis, keepdims: _accumulate(block),
+            combine=lambda parts, axis, keepdims: _merge(parts),
+            aggregate=lambda parts, axis, keepdims: _merge(parts),
+            axis=0,
+            keepdims=True,
+            output_size=len(CENTRAL),
+            split_every=8,
+            dtype="f8",
+            meta=np.empty((0,) * values.ndim),
+        )
+    rows = xr.Variable(("statistic", *values.dims[1:]), merged)
+    coords = {name: coord for name, coord in values.coords.items() if "realization" not in coord.dims}
+    return xr.Dataset({name: rows.isel(statistic=k) for k, name in enumerate(CENTRAL)}, coords)
+
+
+def _accumulate(block: Array) -> Array:
+    """Central moments of a block along its first axis: (5, ...)."""
+    defined = np.isfinite(block)
+    count = defined.sum(0)
+    mean = np.where(defined, block, 0.0).sum(0) / np.maximum(count, 1)
+    deviation = np.where(defined, block - mean, 0.0)
+    square = deviation * deviation
+    return np.stack([count, mean, square.sum(0), (square * deviation).sum(0), (square * square).sum(0)])
+
+
+def _merge(parts: Array) -> Array:
+    """Merge central moments that stand one after the other along the first axis (Pébay 2008)."""
+    stacked = parts.reshape(-1, len(CENTRAL), *parts.shape[1:])
+    merged = stacked[0]
+    for part in stacked[1:]:
+        (n_a, mean_a, m2_a, m3_a, m4_a), (n_b, mean_b, m2_b, m3_b, m4_b) = merged, part
+        n = np.maximum(n_a + n_b, 1)
+        d = mean_b - mean_a
+        a, b = n_a / n, n_b / n
+        merged = np.stack(
+            [
+                n_a + n_b,
+                a * mean_a + b * mean_b,
+                m2_a + m2_b + d**2 * a * n_b,
+                m3_a + m3_b + d**3 * a * n_b * (a - b) + 3 * d * (a * m2_b - b * m2_a),
+                m4_a
+                + m4_b
+                + d**4 * a * n_b * (a**2 - a * b + b**2)
+                + 6 * d**2 * (a**2 * m2_b + b**2 * m2_a)
+                + 4 * d * (a * m3_b - b * m3_a),
+            ]
+        )
+    return merged
+
+
+def fitted(
+    function: Callable[..., Sequence[Any]],
+    outputs: Mapping[str, str],
+    *arrays: xr.DataArray,
+    core_dims: Sequence[Sequence[str]],
+    along: str | None = None,
+) -> xr.Dataset:
+    """Several results of one numerical function on arrays, as variables; lazy if any input is.
+
+    Parameters
+    ----------
+    function
+        Takes the arrays, core dimensions last; returns one array for each output, of the shape of what is not core,
+        followed by `along` if given.
+    outputs
+        Name of each output and its long name.
+    core_dims
+        Dimensions of each array that the function uses up.
+    along
+        A core dimension that the outputs keep.
+    """
+    kept = [along] if along else []
+
+    def stacked(*values: Array) -> Array:
+        return np.stack([np.asarray(result, dtype="f8") for result in function(*values)], axis=-1)
+
+    result = xr.apply_ufunc(
+        stacked,
+        *arrays,
+        input_core_dims=[list(dims) for dims in core_dims],
+        output_core_dims=[[*kept, "output"]],
+        dask="parallelized",
+        output_dtypes=["f8"],
+        dask_gufunc_kwargs={"output_sizes": {"output": len(outputs)}},
+    )
+    table = {name: result.isel(output=k) for k, name in enumerate(outputs)}
+    return xr.Dataset({name: values.assign_attrs(described(outputs[name])) for name, values in table.items()})
+
+
+def described(long_name: str, symbol: str | None = None) -> dict[str, str]:
+    """Attributes of a result; all are without unit."""
+    return {"long_name": long_name, "units": "1"} | ({"symbol": symbol} if symbol else {})
+
+
+def mean_interval(rows: Array, axis: int = 0, level: float = LEVEL) -> tuple[Array, Array, Array]:
+    """Mean over independent rows and its t interval, exact for normal rows; NaN rows left out.
+
+    Returns the mean and its bounds; with fewer than three rows the bounds are NaN.
+    """
+    count = np.isfinite(rows).sum(axis)
+    safe = np.maximum(count, 1)
+    mean = np.where(count > 0, np.nansum(rows, axis=axis) / safe, np.nan)
+    spread = np.nansum((rows - np.expand_dims(mean, axis)) ** 2, axis=axis) / np.maximum(count - 1, 1)
+    half = np.where(count >= 3, stats.t.ppf(0.5 + level / 2, np.maximum(count - 1, 1)) * np.sqrt(spread / safe), np.nan)
+    return mean, mean - half, mean + half
+
+
+def variance_interval(variance: Array, count: Array, level: float = LEVEL) -> tuple[Array, Array]:
+    """χ² interval of a variance of normal values, from the estimate with `count` − 1 degrees of freedom."""
+    dof = np.maximum(np.asarray(count) - 1, 1)
+    low = variance * dof / stats.chi2.ppf(0.5 + level / 2, dof)
+    high = variance * dof / stats.chi2.ppf(0.5 - level / 2, dof)
+    enough = np.asarray(count) >= 3
+    return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
+
+
+def log_mean(log_values: xr.DataArray) -> xr.DataArray:
+    """log of the mean over realizations of exp(values), which never overflows; −inf counts as zero, NaN is left out."""
+    if "realization" not in log_values.dims:
+        log_values = log_values.expand_dims("realization")
+    log_values = log_values.transpose("realization", ...)
+    count = log_values.notnull().sum("realization")
+    terms = log_values.fillna(-np.inf)
+
+    def total(block: Array, axis: Any = 0, keepdims: bool = True) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.logaddexp.reduce(block, axis=0, keepdims=True)
+
+    if terms.chunks is None:
+        summed: Any = total(terms.values)
+    else:
+        import dask.array as da
+
+        summed = da.reduction(
+            terms.data, chunk=total, combine=total, aggregate=total, axis=0, keepdims=True, split_every=8, dtype="f8"
+        )
+    coords = {name: coord for name, coord in log_values.coords.items() if "realization" not in coord.dims}
+    result = xr.DataArray(xr.Variable(terms.dims[1:], summed[0]), coords)
+    return result.where(count > 0) - np.log(count.where(count > 0))

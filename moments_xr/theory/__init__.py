@@ -1,0 +1,1 @@
+"""What theory predicts: numpy and scipy only."""
