@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from moments_xr.analysis.sensitivity import get as get
     from moments_xr.analysis.sensitivity import increments as increments
     from moments_xr.analysis.summary import summary as summary
+    from moments_xr.analysis.theorems import check_theorems as check_theorems
     from moments_xr.npz import open_npz as open_npz
     from moments_xr.plan import plan as plan
     from moments_xr.propagate import propagate as propagate
@@ -52,6 +53,7 @@ _EXPORTS = {
     "alive": "analysis.sensitivity",
     "summary": "analysis.summary",
     "decompose": "analysis.decomposition",
+    "check_theorems": "analysis.theorems",
     "channel_fluctuation": "analysis.channels",
 }
 

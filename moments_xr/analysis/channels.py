@@ -63,7 +63,8 @@ def channel_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
     """
     if "channel_moments" in ds or of == "chi":
         relative = sum(weight * _relative(ds, name) for name, weight in DECOMPOSED[of].items())
-        variance = xr.DataArray(relative).var("channel", ddof=1) / width(ds)
+        channels = xr.DataArray(relative)
+        variance = channels.var("channel", ddof=1) / channels.sizes["channel"]
     else:
         log_ratio = get(ds, f"var_{of}", log=True) - 2 * get(ds, of, log=True).where(lambda log: log > -inf)
         variance = xr.ufuncs.exp(at_site(ds, log_ratio)) / width(ds)

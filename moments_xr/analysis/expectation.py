@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import xarray as xr
-from xarray.ufuncs import exp, isfinite, log
+from xarray.ufuncs import exp, isfinite, log, maximum, minimum
 
-from moments_xr.analysis.network import fact, weight_variance, why_not_statistics_preserving
-from moments_xr.analysis.sensitivity import architecture, at_site, get
+from moments_xr.analysis.network import fact, told
+from moments_xr.analysis.realizations import log_mean
+from moments_xr.analysis.sensitivity import architecture, at_site, chi, get
 from moments_xr.errors import MissingError
 
 
@@ -19,10 +20,10 @@ def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
     ν₂ and of μ₂(dy), and E μ₂(φ(y)) = ½ E μ₂(y) − E[ν₁⁺ν₁⁻] (THEORY 5, Theorems 2 to 4).
     """
     kind = architecture(ds).name
-    why_not = why_not_statistics_preserving(ds)
-    if why_not and kind != "bn_ff":
+    why_not = why_no_theorem(ds)
+    if why_not:
         raise MissingError(f"no theory of m̄: {why_not}; use measure.branches")
-    variance = weight_variance(ds)
+    variance = float(told(ds, "weight_variance", 2.0))
 
     def log_at(name: str, site: str) -> xr.DataArray:
         return at_site(ds, get(ds, name, log=True), site).drop_vars("site", errors="ignore")
@@ -48,3 +49,38 @@ def _unit_gain(ds: xr.Dataset, of: str, variance: float, log_at: Callable[[str, 
         snr = [log_at("mu2_noise", site) - log_at("mu2_signal", site) for site in ("act", "input")]
         branch = branch * exp(deeper * (snr[0] - snr[1]))
     return 1 + branch
+
+
+def why_no_theorem(ds: xr.Dataset) -> str | None:
+    """Why Theorems 2 to 4 are not of this net; None if they are, or if the cube does not tell.
+
+    With batch norm in every layer (bn_ff) neither biases nor the boundary matter.
+    """
+    if told(ds, "activation", "relu") != "relu":
+        return f"the theorems are of ReLU nets, and its activation is {fact(ds, 'activation')}"
+    if architecture(ds).name == "bn_ff":
+        return None
+    if told(ds, "bias_variance", 0) > 0:
+        return f"the theorems are of nets without biases, and its have variance {fact(ds, 'bias_variance'):g}"
+    if told(ds, "boundary", "periodic") == "zero" and told(ds, "kernel", 3) > 1:
+        return "the boundary is zero, and the theorems need one that preserves the signal's statistics"
+    return None
+
+
+def unit_bounds(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """ρ_min and ρ_max of Theorem 4, from the extremes over the measured residual units of means over realizations.
+
+    ρ = (δ^{2H} μ₂ − μ₂')/μ₂' with δ = δχ^{l,1} for every layer of a unit, and μ₂(y^{l,H}) taken as that of its first
+    layer, whose expectation is v μ₂(x^{l,1}). The embedding counts as a unit, μ₂(y⁰) ≈ μ₂(x⁰): hence l + 1 in the theorem.
+    """
+
+    def mean_log(values: xr.DataArray, site: str) -> xr.DataArray:
+        return log_mean(at_site(ds, values, site)).drop_vars("site", errors="ignore")
+
+    log_chi = chi(ds, log=True)
+    log_delta = mean_log(log_chi, "conv") - mean_log(log_chi, "input")
+    power = exp(2 * int(told(ds, "unit_depth", 2)) * log_delta)
+    mu2 = float(told(ds, "weight_variance", 2.0)) * exp(mean_log(get(ds, "mu2_signal", log=True), "act"))
+    embedded = exp(log_mean(log(ds["input_mu2_signal"]))) if "input_mu2_signal" in ds else xr.DataArray(1.0)
+    low, high = minimum(mu2.min("layer"), embedded), maximum(mu2.max("layer"), embedded)
+    return (power.min("layer") * low - high) / high, (power.max("layer") * high - low) / low

@@ -1,71 +1,80 @@
-"""Facts of the network behind a cube: from its attributes where they are given, else from its recipe."""
+"""Facts of the network that a cube was made with: from its attributes, or else from its recipe."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import xarray as xr
 
+from moments_xr.datasets import DATASETS
 from moments_xr.errors import MissingError
 from moments_xr.recipe import Recipe
 
 
-def fact(ds: xr.Dataset, name: str) -> Any:
-    """A key of the recipe's `network` (width, kernel, boundary, unit_depth, epsilon…), defaults filled in.
+def _dimensions(recipe: Recipe) -> int | None:
+    """Spatial dimensions: the data's, none when fully connected; unknown of an array."""
+    shape = recipe.input.shape or DATASETS[recipe.input.dataset].shape
+    if recipe.network.kernel == 1:
+        return 0
+    return None if shape is None else len(shape) - 1
 
-    An attribute of the same name wins: cubes made elsewhere may have no recipe.
+
+FACTS: dict[str, Callable[[Recipe], Any]] = {
+    "width": lambda recipe: recipe.network.width,
+    "kernel": lambda recipe: recipe.network.kernel,
+    "dimensions": _dimensions,
+    "unit_depth": lambda recipe: recipe.network.unit_depth,
+    "boundary": lambda recipe: recipe.network.boundary,
+    "activation": lambda recipe: recipe.network.activation,
+    "weight_variance": lambda recipe: recipe.network.weights.variance,
+    "bias_variance": lambda recipe: recipe.network.bias_variance,
+    "epsilon": lambda recipe: recipe.network.epsilon,
+}
+"""Name of each fact, which is also that of the attribute, and where a recipe has it."""
+
+
+def fact(ds: xr.Dataset, name: str) -> Any:
+    """A fact of the network by its name in `FACTS`; the cube's attribute of that name wins over its recipe.
 
     Raises
     ------
     MissingError
-        The cube says nothing of it.
+        Neither says it; the message names the attribute.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> from moments_xr.analysis.network import fact
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 2, "network.depth": 4}), progress=False)
+    >>> fact(ds, "epsilon")
+    0.001
+    >>> fact(ds.assign_attrs(epsilon=0.0), "epsilon")
+    0.0
     """
     if name in ds.attrs:
         return ds.attrs[name]
-    if "recipe" not in ds.attrs:
-        raise MissingError(f"the cube does not say its network's {name}: set ds.attrs['{name}']")
-    return getattr(Recipe.from_json(ds.attrs["recipe"]).network, name)
+    value = FACTS[name](Recipe.from_json(ds.attrs["recipe"])) if "recipe" in ds.attrs else None
+    if value is None:
+        why = "its recipe does not tell" if "recipe" in ds.attrs else "it has no recipe"
+        raise MissingError(f"the cube lacks the attribute '{name}' of its network, and {why}: set ds.attrs['{name}']")
+    return value
 
 
 def width(ds: xr.Dataset) -> int:
-    """Channels of every layer, N."""
-    if "width" not in ds.attrs and "channel" in ds.sizes:
-        return int(ds.sizes["channel"])
+    """Channels N of every layer."""
     return int(fact(ds, "width"))
 
 
-def dimensions(ds: xr.Dataset) -> int:
-    """Spatial dimensions d of the signal; 0 when fully connected."""
-    if "dimensions" in ds.attrs:
-        return int(ds.attrs["dimensions"])
-    if fact(ds, "kernel") == 1:
-        return 0
-    if "recipe" not in ds.attrs:
-        raise MissingError("the cube does not say its spatial dimensions: set ds.attrs['dimensions']")
-    source = Recipe.from_json(ds.attrs["recipe"]).input
-    if source.dataset == "array":
-        raise MissingError("the cube does not say its spatial dimensions: set ds.attrs['dimensions']")
-    return len(source.shape) - 1 if source.shape else 2
-
-
 def fan_in(ds: xr.Dataset) -> int:
-    """Inputs of each unit, K^d N, of a layer between two of the same width."""
-    return int(fact(ds, "kernel") ** dimensions(ds)) * width(ds)
+    """Inputs of a neuron after the embedding, K^d N: the width when fully connected."""
+    channels, kernel = width(ds), int(fact(ds, "kernel"))
+    return channels * (kernel ** int(fact(ds, "dimensions")) if kernel > 1 else 1)
 
 
-def weight_variance(ds: xr.Dataset) -> float:
-    """Variance of the weights times their fan-in: 2 for He's law, which is taken where nothing is said."""
-    if "weight_variance" in ds.attrs or "recipe" not in ds.attrs:
-        return float(ds.attrs.get("weight_variance", 2.0))
-    return float(fact(ds, "weights").variance)
-
-
-def why_not_statistics_preserving(ds: xr.Dataset) -> str | None:
-    """Why the theorems on moments do not apply to this net: a bias, or a boundary that changes the signal's statistics."""
-    if "recipe" not in ds.attrs:
-        return None
-    if fact(ds, "bias_variance") > 0:
-        return f"biases have variance {fact(ds, 'bias_variance'):g}, and the theorems are of nets without bias"
-    if fact(ds, "boundary") == "zero" and fact(ds, "kernel") > 1:
-        return "the boundary is zero, and the theorems need one that preserves the signal's statistics"
-    return None
+def told(ds: xr.Dataset, name: str, default: Any = None) -> Any:
+    """A fact, or `default` where the cube does not tell it."""
+    try:
+        return fact(ds, name)
+    except MissingError:
+        return default
