@@ -154,3 +154,66 @@ DECOMPOSED: dict[str, dict[str, float]] = {name: {name: 1.0} for name in BRANCH_
     "chi": {"mu2_noise": 0.5, "mu2_signal": -0.5}
 }
 """Quantities whose evolution is decomposed, and the weights of the moments' logarithms that make theirs (THEORY 4)."""
+
+
+@dataclass(frozen=True)
+class Pathology:
+    """A pathology or symptom: its statistic at the deepest layer is beyond the threshold, on the stated side."""
+
+    name: str
+    long_name: str
+    statistic: str
+    symbol: str
+    threshold: float
+    side: Literal["below", "above"]
+
+
+PATHOLOGIES: dict[str, Pathology] = {
+    row.name: row
+    for row in (
+        Pathology(
+            "zero_dimensional_signal",
+            "the signal contracts to a point: all inputs look alike",
+            "variance of the signal over its mean square",
+            "μ₂(x)/ν₂(x)",
+            0.01,
+            "below",
+        ),
+        Pathology(
+            "one_dimensional_signal",
+            "the signal contracts to a line",
+            "effective rank of the signal",
+            "r_eff(x)",
+            1.5,
+            "below",
+        ),
+        Pathology(
+            "exploding_sensitivity",
+            "noise grows exponentially with depth relative to the signal",
+            "rate of exponential growth of the sensitivity, per layer",
+            "γ",
+            0.0,
+            "above",
+        ),
+        Pathology(
+            "pseudo_linearity",
+            "each channel stays on one side of the activation: layers act as linear ones",
+            "product of the means of positive and negative parts over the variance",
+            "ν₁⁺ν₁⁻/μ₂",
+            0.01,
+            "below",
+        ),
+        Pathology(
+            "fat_tails",
+            "few inputs carry most of the signal",
+            "kurtosis of what enters the activation",
+            "μ₄(z)",
+            6.0,
+            "above",
+        ),
+    )
+}
+"""The three pathologies and the two symptoms (THEORY 6)."""
+
+LINEAR_INCREMENT = 1.02
+"""Pseudo-linearity also takes increments δχ of the sensitivity below this."""

@@ -22,6 +22,9 @@ GROUPS = 1000
 
 CENTRAL = ("count", "mean", "m2", "m3", "m4")
 
+INTERVAL = 3
+"""Least realizations of an interval."""
+
 Array = NDArray[Any]
 
 
@@ -161,13 +164,15 @@ def described(long_name: str, symbol: str | None = None) -> dict[str, str]:
 def mean_interval(rows: Array, axis: int = 0, level: float = LEVEL) -> tuple[Array, Array, Array]:
     """Mean over independent rows and its t interval, exact for normal rows; NaN rows left out.
 
-    Returns the mean and its bounds; with fewer than three rows the bounds are NaN.
+    Returns the mean and its bounds; with fewer than `INTERVAL` rows the bounds are NaN.
     """
     count = np.isfinite(rows).sum(axis)
     safe = np.maximum(count, 1)
     mean = np.where(count > 0, np.nansum(rows, axis=axis) / safe, np.nan)
     spread = np.nansum((rows - np.expand_dims(mean, axis)) ** 2, axis=axis) / np.maximum(count - 1, 1)
-    half = np.where(count >= 3, stats.t.ppf(0.5 + level / 2, np.maximum(count - 1, 1)) * np.sqrt(spread / safe), np.nan)
+    half = np.where(
+        count >= INTERVAL, stats.t.ppf(0.5 + level / 2, np.maximum(count - 1, 1)) * np.sqrt(spread / safe), np.nan
+    )
     return mean, mean - half, mean + half
 
 
@@ -176,8 +181,24 @@ def variance_interval(variance: Array, count: Array, level: float = LEVEL) -> tu
     dof = np.maximum(np.asarray(count) - 1, 1)
     low = variance * dof / stats.chi2.ppf(0.5 + level / 2, dof)
     high = variance * dof / stats.chi2.ppf(0.5 - level / 2, dof)
-    enough = np.asarray(count) >= 3
+    enough = np.asarray(count) >= INTERVAL
     return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
+
+
+def normal_law(count: Array, mean: Array, m2: Array) -> list[Array]:
+    """Mean and variance of normal values, each with its interval, from their number, mean and sum of squared deviations."""
+    n = np.where(count >= 1, count, np.nan)
+    variance = m2 / np.where(n > 1, n - 1, np.nan)
+    half = stats.t.ppf(0.5 + LEVEL / 2, np.where(n >= INTERVAL, n - 1, np.nan)) * np.sqrt(variance / n)
+    return [mean + 0 * n, mean - half, mean + half, variance, *variance_interval(variance, count)]
+
+
+def text(function: Callable[..., str], long_name: str, *arrays: xr.DataArray) -> xr.DataArray:
+    """Words from numbers (or other words), element by element; lazy."""
+    words: xr.DataArray = xr.apply_ufunc(
+        np.vectorize(function, otypes=[object]), *arrays, dask="parallelized", output_dtypes=[object]
+    )
+    return words.assign_attrs(described(long_name))
 
 
 def log_mean(log_values: xr.DataArray) -> xr.DataArray:

@@ -66,7 +66,7 @@ def combine(results: dict[str, xr.Dataset], points: dict[str, dict[str, Any]]) -
     combined = nest(list(results), 0)
     for name in combined.variables:
         if name not in keys:
-            combined[name].attrs = dict(next(iter(results.values()))[name].attrs)
+            combined[name].attrs = dict(next(result[name].attrs for result in results.values() if name in result))
     return combined
 
 
