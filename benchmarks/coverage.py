@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from moments_xr.analysis.diffusion import DIFFUSION, diffusion
+from moments_xr.analysis.growth_models import JUDGED, judge, predicted_exponent
 from moments_xr.analysis.lognormal import LAW, lognormal_law
 from moments_xr.analysis.realizations import central_moments, log_mean
 from moments_xr.theory.finite_width import diffusion_bounds
@@ -51,6 +52,38 @@ WALK = {"drift": -STEP.m_max, "diffusion": STEP.v_max}
 
 CASES |= {f"lognormal {name}": partial(lognormal, name, truth) for name, truth in LOGNORMAL.items()}
 CASES |= {name: partial(walk, name, truth) for name, truth in WALK.items()}
+
+
+def growth(name: str, rng: np.random.Generator, realizations: int) -> tuple[float, float, float]:
+    """γ, τ or the local exponent of curves that are random walks about τ log(l + c), as those of residual nets."""
+    steps = 0.04 * np.sqrt(np.diff(DEPTHS, prepend=0)) * rng.standard_normal((realizations, len(DEPTHS)))
+    rows = GROWN + 0.05 * rng.standard_normal((realizations, 1)) + steps.cumsum(1)
+    result = dict(zip(JUDGED, judge(rows, DEPTHS), strict=True))
+    return (
+        result[f"{name}_low"],
+        result[f"{name}_high"],
+        dict(zip(JUDGED, judge(GROWN[None], DEPTHS), strict=True))[name],
+    )
+
+
+def units(rng: np.random.Generator, realizations: int) -> tuple[float, float, float]:
+    """The predicted τ of lognormal χ, where increments inside units are larger in nets whose χ is larger already."""
+    walked = (0.02 * rng.standard_normal((realizations, len(DEPTHS)))).cumsum(1)
+    noise = 0.01 * rng.standard_normal(walked.shape)
+    before = GROWN + walked
+    after = before + np.log(INSIDE) + 0.1 * walked + noise
+    _, low, high = predicted_exponent(np.stack([before, after], axis=-1), unit_depth=2)
+    variance = 0.02**2 * np.arange(1, len(DEPTHS) + 1)
+    ratio = INSIDE * np.exp((1.1**2 - 1) * variance / 2 + 0.01**2 / 2)
+    return float(low), float(high), 0.5 * (ratio.mean() ** 4 - 1)
+
+
+DEPTHS = np.arange(14.0, 201.0, 2.0)
+GROWN = 0.6 * np.log(DEPTHS + 1.5)
+INSIDE = 1.23 + 0.1 / DEPTHS
+
+CASES |= {f"growth {name}": partial(growth, name) for name in ("gamma", "tau", "exponent")}
+CASES["growth tau_predicted"] = units
 
 
 def coverage(case: Case, realizations: int, simulations: int, seed: int = 0) -> tuple[float, int]:

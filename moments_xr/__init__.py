@@ -16,6 +16,9 @@ from moments_xr import accessor as accessor
 if TYPE_CHECKING:
     from moments_xr.analysis.channels import channel_fluctuation as channel_fluctuation
     from moments_xr.analysis.decomposition import decompose as decompose
+    from moments_xr.analysis.growth import fit_growth as fit_growth
+    from moments_xr.analysis.lognormal import fit_lognormal as fit_lognormal
+    from moments_xr.analysis.pathology import classify as classify
     from moments_xr.analysis.sensitivity import alive as alive
     from moments_xr.analysis.sensitivity import chi as chi
     from moments_xr.analysis.sensitivity import effective_rank as effective_rank
@@ -53,7 +56,10 @@ _EXPORTS = {
     "alive": "analysis.sensitivity",
     "summary": "analysis.summary",
     "decompose": "analysis.decomposition",
+    "fit_lognormal": "analysis.lognormal",
+    "fit_growth": "analysis.growth",
     "check_theorems": "analysis.theorems",
+    "classify": "analysis.pathology",
     "channel_fluctuation": "analysis.channels",
 }
 

@@ -92,6 +92,32 @@ class Moments:
 
         return channels.channel_fluctuation(self._ds, of)
 
+    def fit_lognormal(
+        self, of: str = "nu2_signal", site: str = "output", layers: tuple[int, int] | None = None
+    ) -> xr.Dataset:
+        """The lognormal law of a quantity over realizations; see `moments_xr.fit_lognormal`."""
+        from moments_xr.analysis import lognormal
+
+        return lognormal.fit_lognormal(self._ds, of, site=site, layers=layers)
+
+    def fit_growth(self, layers: tuple[int, int] | None = None, site: str = "output") -> xr.Dataset:
+        """How χ grows with depth; see `moments_xr.fit_growth`."""
+        from moments_xr.analysis import growth
+
+        return growth.fit_growth(self._ds, layers, site=site)
+
+    def check_theorems(self) -> xr.Dataset:
+        """Measured against predicted for each theorem; see `moments_xr.check_theorems`."""
+        from moments_xr.analysis import theorems
+
+        return theorems.check_theorems(self._ds)
+
+    def classify(self) -> xr.Dataset:
+        """Verdicts on pathologies; see `moments_xr.classify`."""
+        from moments_xr.analysis import pathology
+
+        return pathology.classify(self._ds)
+
     @property
     def plot(self) -> Any:
         """Pictures; see `moments_xr.plots`."""

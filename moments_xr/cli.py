@@ -1,22 +1,25 @@
-"""The shell: `moments-xr`. Exit status 0 done, 1 failed, 2 the request was wrong (DESIGN 7)."""
+"""The shell: `moments-xr`. Exit status 0 done, 1 failed, 2 the request was wrong, 3 a pathology was found (DESIGN 7)."""
 
 from __future__ import annotations
 
 import json
 import sys
 import traceback
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import xarray as xr
-from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
+from moments_xr import terminal
 from moments_xr.errors import RecipeError, RequestError, StoreError
+from moments_xr.quantities import PATHOLOGIES
 from moments_xr.recipe import Recipe, recipes
 from moments_xr.recipe_files import load_yaml
+from moments_xr.terminal import duration, size
 
 app = typer.Typer(
     name="moments-xr",
@@ -27,6 +30,8 @@ app = typer.Typer(
 out = Console()
 INTERRUPTED = 130
 """Exit status of a command that the person stopped, as shells have it."""
+FOUND = 3
+"""Exit status of `analyse` when it found a pathology that it was told to fail on."""
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped recipe's name.", show_default=False)
@@ -120,11 +125,7 @@ def info(store: StoreArgument) -> None:
 
     attrs = read_attrs(store)
     cube = open_cube(store, complete=False)
-    nodes = (
-        {"": cube}
-        if isinstance(cube, xr.Dataset)
-        else {str(name): node.to_dataset() for name, node in cube.children.items()}
-    )
+    nodes = _nodes(cube)
     if "recipe" in attrs:
         recipe = Recipe.from_json(attrs["recipe"])
         out.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", highlight=False)
@@ -154,6 +155,48 @@ def info(store: StoreArgument) -> None:
 
 
 @app.command()
+def analyse(
+    store: StoreArgument,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write everything to a file; its schema: `moments-xr schema --analysis`."),
+    ] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="PATHOLOGY",
+            help="Exit with status 3 if it is present; may be given again. `any` stands for all five.",
+        ),
+    ] = None,
+    node: NodeOption = None,
+) -> None:
+    """Verdicts with their evidence, fits and a summary."""
+    from moments_xr.analysis.report import Report
+    from moments_xr.analysis.report import analyse as analyse_
+    from moments_xr.analysis.report import node as report_node
+
+    asked = _pathologies(fail_on or [])
+    cubes = {node: _node(store, node)} if node else _nodes(_open(store))
+    nodes, found = {}, []
+    for name, ds in cubes.items():
+        if ds.sizes.get("realization") == 0:
+            raise StoreError(f"store '{store}': no realization is done yet; `moments-xr run` finishes it")
+        results, lacking = analyse_(ds)
+        terminal.print_analysis(out, results, ds.sizes.get("realization", 1), name)
+        nodes[name] = report_node(ds, results, lacking)
+        verdicts = results["classify"]["verdict"]
+        found += [(name, pathology) for pathology in asked if verdicts.sel(pathology=pathology) == "present"]
+    if json_file is not None:
+        report = Report(moments_xr_version=metadata.version("moments-xr"), store=str(store), nodes=nodes)
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(report.model_dump_json(indent=1), encoding="utf-8")
+        out.print(f"report: {json_file}", soft_wrap=True)
+    if found:
+        _fail("found " + ", ".join(f"{p} in {n}" if n else p for n, p in found), FOUND)
+
+
+@app.command()
 def figure(
     store: StoreArgument,
     kind: Annotated[
@@ -175,9 +218,16 @@ def figure(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    analysis: Annotated[bool, typer.Option("--analysis", help="Of what `analyse --json` writes, instead.")] = False,
+) -> None:
     """The JSON Schema of recipes, on standard output."""
-    print(json.dumps(Recipe.model_json_schema(), indent=2))
+    if analysis:
+        from moments_xr.analysis.report import Report
+
+        print(json.dumps(Report.model_json_schema(), indent=2))
+    else:
+        print(json.dumps(Recipe.model_json_schema(), indent=2))
 
 
 @app.command("import")
@@ -240,10 +290,23 @@ def _recipe(source: str, changes: list[str] | None = None, device: str | None = 
     return shipped(source, assigned)
 
 
-def _node(store: Path, node: str | None) -> xr.Dataset:
+def _pathologies(names: list[str]) -> list[str]:
+    """Names of pathologies, checked; several may be joined by commas."""
+    split = [name.strip() for given in names for name in given.split(",")]
+    unknown = [name for name in split if name != "any" and name not in PATHOLOGIES]
+    if unknown:
+        raise RequestError(f"--fail-on {unknown[0]}: not one of any, {', '.join(PATHOLOGIES)}")
+    return list(PATHOLOGIES) if "any" in split else split
+
+
+def _open(store: Path) -> xr.Dataset | xr.DataTree:
     from moments_xr.store import open_cube
 
-    cube = open_cube(store)
+    return open_cube(store)
+
+
+def _node(store: Path, node: str | None) -> xr.Dataset:
+    cube = _open(store)
     if isinstance(cube, xr.Dataset):
         return cube
     if node is None or node not in cube.children:
@@ -259,60 +322,15 @@ def _architecture(ds: xr.Dataset) -> str:
     return architecture(ds).name
 
 
+def _nodes(cube: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
+    """The cubes of a store by node; under "" without a sweep."""
+    if isinstance(cube, xr.Dataset):
+        return {"": cube}
+    return {str(name): node.to_dataset() for name, node in cube.children.items()}
+
+
 def _print_summary(cube: xr.Dataset | xr.DataTree) -> None:
     from moments_xr.analysis.summary import summary
 
-    nodes = (
-        {"": cube}
-        if isinstance(cube, xr.Dataset)
-        else {str(name): node.to_dataset() for name, node in cube.children.items()}
-    )
-    for name, ds in nodes.items():
-        table_ = summary(ds).compute()
-        caption = f"median, and 16 to 84 % of {ds.sizes.get('realization', 1)} realizations"
-        table = Table(
-            "layer",
-            *map(str, table_["layer"].values),
-            title=name or None,
-            caption=caption,
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-        )
-        for variable, values in table_.data_vars.items():
-            if values.isnull().all():
-                continue  # not measured
-            cells = [_cell(values.sel(layer=layer)) for layer in table_["layer"].values]
-            table.add_row(values.attrs.get("symbol", str(variable)), *cells)
-        out.print(table)
-
-
-def _cell(values: xr.DataArray) -> str:
-    if values.ndim == 0:
-        return f"{float(values):.3g}"
-    median, low, high = (f"{float(value):.3g}" for value in values)
-    return f"{median}\n[dim]{low}–{high}[/dim]"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people.
-
-    >>> duration(45), duration(600), duration(7200), duration(200000)
-    ('45 s', '10 min', '2 h', '2.3 d')
-    """
-    for unit, length, limit in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
-        if seconds < limit:
-            return f"{seconds / length:.2g} {unit}" if seconds / length < 10 else f"{seconds / length:.0f} {unit}"
-    return f"{seconds / 86400:.2g} d" if seconds < 8640000 else f"{seconds / 86400:.0f} d"
-
-
-def size(count: float) -> str:
-    """Bytes for people.
-
-    >>> size(15e6), size(20), size(2.5e10)
-    ('15 MB', '20 B', '25 GB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
+    for name, ds in _nodes(cube).items():
+        out.print(terminal.summary_table(summary(ds).compute(), ds.sizes.get("realization", 1), name))

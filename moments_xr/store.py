@@ -26,10 +26,13 @@ from moments_xr.errors import StoreError, WriteError
 from moments_xr.recipe import Recipe, sweep_points
 
 COORDINATE_CHUNK = 1 << 16
+FEW_CHUNKS = 64
+CHUNK_BYTES = 1 << 26
+"""Above so many chunks, and up to so many bytes each, blocks are joined: a task of Dask costs about a millisecond."""
 
 
 def open_cube(store: str | Path, complete: bool = True) -> xr.Dataset | xr.DataTree:
-    """Open a store lazily, chunked by block: a Dataset, or a DataTree for a sweep.
+    """Open a store lazily: a Dataset, or a DataTree for a sweep. A chunk is a block; of many small blocks, several.
 
     Parameters
     ----------
@@ -63,7 +66,7 @@ def _open_node(store: str | Path, group: str | None, complete: bool) -> xr.Datas
     ds: xr.Dataset = xr.open_zarr(store, group=group, chunks=None)
     if "done" not in ds:
         raise StoreError(f"store '{store}': damaged: it has no variable `done`")
-    sizes = {"realization": ds.attrs.get("block", ds.sizes["realization"]), "moment": 1}
+    sizes = {"realization": _chunk(ds), "moment": 1}
     lazy = {
         name: values.variable.chunk({dim: size for dim, size in sizes.items() if dim in values.dims})
         for name, values in ds.data_vars.items()
@@ -71,6 +74,15 @@ def _open_node(store: str | Path, group: str | None, complete: bool) -> xr.Datas
     done = ds["done"].values
     ds = ds.assign_coords({name: values.load() for name, values in ds.coords.items()}).assign(lazy)
     return ds.isel(realization=np.flatnonzero(done)) if complete and not done.all() else ds
+
+
+def _chunk(ds: xr.Dataset) -> int:
+    """Realizations of a chunk: a block, or as many as keep the chunks few without making them large."""
+    count = ds.sizes["realization"]
+    block = int(ds.attrs.get("block", count)) or 1
+    one = max(values[:1].nbytes // values.sizes.get("moment", 1) for values in ds.data_vars.values())
+    most = max(1, CHUNK_BYTES // (one * block))
+    return block * min(most, max(1, -(-count // (block * FEW_CHUNKS))))
 
 
 def read_attrs(store: str | Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 import xarray as xr
+from xarray.ufuncs import exp
 
 from moments_xr.analysis.network import width
 from moments_xr.analysis.realizations import described
@@ -51,24 +53,32 @@ def channel_fluctuation(ds: xr.Dataset, of: str = "nu2_signal") -> xr.DataArray:
             "channels of a residual net's output are not independent, since the skip is given: "
             'measure redraws with measure.branches, and use decompose(method="branches")'
         )
-    predicted = xr.DataArray(sum(weight * -0.5 * channel_variance(ds, name) for name, weight in DECOMPOSED[of].items()))
+    variance = channel_variance if "channel_moments" in ds else pooled_variance
+    predicted = half_difference(ds, of, variance)
     predicted.attrs = described("m̃ predicted from the fluctuation of channels", "−½ Var_c(q_c)/(N q²)")
     return predicted.rename("channel_fluctuation")
 
 
-def channel_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
-    """Var_c(q_c)/(N q²) at each layer's output: the variance of log δq over the layer's own parameters.
+def half_difference(ds: xr.Dataset, of: str, variance: Callable[[xr.Dataset, str], xr.DataArray]) -> xr.DataArray:
+    """m̃ of a quantity by the delta method, −½ the variance of its moments' log-increments."""
+    return xr.DataArray(sum(weight * -0.5 * variance(ds, name) for name, weight in DECOMPOSED[of].items()))
 
-    Of `chi`, ¼ Var_c(μ₂,c(dx)/μ₂(dx) − μ₂,c(x)/μ₂(x))/N, which needs the moments of single channels.
-    """
-    if "channel_moments" in ds or of == "chi":
-        relative = sum(weight * _relative(ds, name) for name, weight in DECOMPOSED[of].items())
-        channels = xr.DataArray(relative)
-        variance = channels.var("channel", ddof=1) / channels.sizes["channel"]
-    else:
-        log_ratio = get(ds, f"var_{of}", log=True) - 2 * get(ds, of, log=True).where(lambda log: log > -inf)
-        variance = xr.ufuncs.exp(at_site(ds, log_ratio)) / width(ds)
+
+def pooled_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
+    """Var_c(q_c)/(N q²) of a moment at each layer's output, from its variance over channels."""
+    log_mean = get(ds, of, log=True)
+    log_ratio = get(ds, f"var_{of}", log=True) - 2 * log_mean.where(log_mean > -inf)
+    variance: xr.DataArray = exp(at_site(ds, log_ratio)) / width(ds)
     return variance.drop_vars("site", errors="ignore")
+
+
+def channel_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
+    """Var_c(q_c)/(N q²) at each layer's output, the variance of log δq over the layer's own parameters, from single channels.
+
+    Of `chi`, ¼ Var_c(μ₂,c(dx)/μ₂(dx) − μ₂,c(x)/μ₂(x))/N.
+    """
+    relative = xr.DataArray(sum(weight * _relative(ds, name) for name, weight in DECOMPOSED[of].items()))
+    return relative.var("channel", ddof=1).drop_vars("site", errors="ignore") / relative.sizes["channel"]
 
 
 def _relative(ds: xr.Dataset, name: str) -> xr.DataArray:

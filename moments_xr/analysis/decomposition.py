@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from moments_xr.analysis.channels import channel_fluctuation, channel_variance
+from moments_xr.analysis.channels import channel_variance, half_difference, pooled_variance
 from moments_xr.analysis.expectation import expected_log_increment
 from moments_xr.analysis.realizations import central_moments, described, fitted, log_mean
 from moments_xr.analysis.sensitivity import architecture, increments
@@ -152,13 +152,22 @@ def _from_theory(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> Terms:
     if architecture(ds).name == "bn_res":
         m_tilde = s_variance = xr.full_like(log_increment, np.nan)
     else:
-        m_tilde = channel_fluctuation(ds, of)
-        try:
-            s_variance = channel_variance(ds, of)
-        except MissingError:  # of χ it needs single channels
-            s_variance = xr.full_like(log_increment, np.nan)
+        m_tilde, s_variance = _from_channels(ds, of)
     terms = {"m_bar": m_bar, "m_tilde": m_tilde, "s": log_increment - m_bar - m_tilde, "s_variance": s_variance}
     return terms, {"m_bar": m_bar, "m_tilde": m_tilde}
+
+
+def _from_channels(ds: xr.Dataset, of: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """m̃ and the variance of s by the delta method; the variance of s[χ] needs single channels, and is NaN without."""
+    try:
+        m_tilde = half_difference(ds, of, pooled_variance)
+    except MissingError:
+        m_tilde = half_difference(ds, of, channel_variance)
+    if of != "chi":
+        return m_tilde, -2 * m_tilde
+    if "channel_moments" not in ds:
+        return m_tilde, xr.full_like(m_tilde, np.nan)
+    return m_tilde, channel_variance(ds, of)
 
 
 def _from_realizations(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> Terms:

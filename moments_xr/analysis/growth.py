@@ -2,14 +2,207 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from moments_xr.analysis.sensitivity import at_site, chi
+from moments_xr.analysis.growth_models import (
+    ANSWERS,
+    JUDGED,
+    RANGES,
+    SHALLOWEST,
+    exponent_bounds,
+    judge,
+    power_law,
+    predicted_exponent,
+    spread_depths,
+    status,
+)
+from moments_xr.analysis.network import told
+from moments_xr.analysis.realizations import GROUPS, curves, described, fitted, log_mean, text
+from moments_xr.analysis.sensitivity import at_site, chi, get
 from moments_xr.analysis.sweep import along_sweep
-from moments_xr.errors import MissingError
+from moments_xr.errors import MissingError, RequestError
+
+UNIT_SITES = ("input", "conv", "sum")
+
+SYMBOLS = {"gamma": "γ", "tau": "τ", "exponent": "p", "delta_aic": "ΔAIC", "tau_predicted": "τ", "kappa": "κ"}
+
+
+@along_sweep
+def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str = "output") -> xr.Dataset:
+    """How χ grows with depth: exponentially, as a power of depth, boundedly, or undecided (THEORY 5.4 and 6).
+
+    Curves are random walks along the depth, so everything is judged by realizations. With the growth rate of log χ
+    taken as ∝ l^{−p} (p = 0 exponential, 1 a power law, above 1 bounded), growth between three depths in geometric
+    progression tells p < ½ (`exponential`), ½ < p < 3/2 (`power`) or p > 3/2 (`bounded`; so is growth that is not seen
+    and is below l^0.05) with 95 % t intervals, exact for normal curves. The better fit of a + γ l and a + τ log l, by
+    AIC in the metric of a random walk, must agree in 97.5 % of resamplings of the realizations. This is asked of
+    the whole range and of its halves in the logarithm of depth. The answer is that of the whole range if the deeper half
+    gives it too, and for a power law also the shallower one; otherwise, with fewer than 8 realizations or layers, or
+    above layer 16, it is `undecided`. An initial rise that lasts through most of the range passes for a power law.
+
+    Parameters
+    ----------
+    ds
+        A cube (or the DataTree of a sweep), or a selection of it.
+    layers
+        First and last measured layer of the range; from a sixteenth of the deepest (at least 2) to the deepest if not given.
+    site
+        Its site, or `output`.
+
+    Returns
+    -------
+    Without unit:
+
+    * `growth`, one of exponential, power, bounded, undecided, and `status`, what it rests on or why it is undecided.
+    * along `range` (all, shallower, deeper): `first_layer`, `last_layer`, and `range_growth`, the answer of the range by
+      itself; `changes_with_range`, whether ranges give different answers (an initial rise, often).
+    * `gamma`, `tau`: least-squares slopes of each realization's log χ on l and on log l over the whole range, averaged;
+      `exponent`: p. Each with 95 % intervals `_low`, `_high`: t, and Fieller's for p. NaN below 3 realizations, or where
+      unbounded.
+    * `delta_aic` = AIC(power) − AIC(exponential), positive in favour of the exponential; `support`, the share of
+      resamplings that do so.
+
+    Of residual nets, for Theorem 4, if the cube has the sites input, conv and sum:
+
+    * `tau_predicted` = ½(δχ_avg^{2H} − 1) with `_low`, `_high` (t, linear in the realizations around their means), and
+      `kappa`, as `predicted_power_law`; over all units measured, or those within `layers`.
+    * `tau_min` = ½ρ_min and `tau_max` = ½ρ_max, if it has μ₂ at the site act: bounds of the exponent for l ≫ 1, from the
+      extremes over units of means over realizations; slopes fitted at l near the embedding's offset may lie below.
+
+    Realizations that are dead at any depth of the range are left out. Above 2000, they are averaged in groups first.
+
+    Raises
+    ------
+    MissingError
+        The cube lacks the site, or what χ needs.
+    RequestError
+        `layers` is not a range of measured layers.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 8, "network.depth": 20}), progress=False)
+    >>> str(mx.fit_growth(ds).growth.values)
+    'exponential'
+    """
+    ds = ds if "layer" in ds.dims else ds.expand_dims("layer")
+    first, last = judged_range(ds["layer"].values, layers)
+    values = at_site(ds, chi(ds, log=True), site).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
+    depths = values["layer"].values
+    rows = curves(values)
+    found = fitted(partial(judge, layers=depths), JUDGED, rows, core_dims=[["realization", "layer"]])
+    ends = np.array([(depths[a], depths[b]) for a, _, b in spread_depths(depths)])
+    result = xr.Dataset(
+        {
+            "growth": text(lambda code: ANSWERS[int(code)], "how χ grows with depth", found["together"]),
+            "status": text(partial(status, depths, ends), "what the answer rests on", *_numbers(found)),
+            "first_layer": ("range", ends[:, 0], described("first layer of the range")),
+            "last_layer": ("range", ends[:, 1], described("last layer of the range")),
+            "range_growth": _answers(found),
+            "changes_with_range": _changes(found),
+            **{name: found[name] for name in JUDGED if name not in (*RANGES, "together")},
+        },
+        {"range": list(RANGES)},
+    )
+    with suppress(MissingError):
+        result = result.merge(_residual(ds if layers is None else ds.sel(layer=slice(first, last))))
+    for name, symbol in SYMBOLS.items():
+        if name in result:
+            result[name].attrs["symbol"] = symbol
+    return result
+
+
+def judged_range(measured: NDArray[Any], layers: tuple[int, int] | None) -> tuple[int, int]:
+    """First and last layer of the range that is judged, of those measured."""
+    if layers is None:
+        deep = measured[measured >= max(2, measured[-1] / SHALLOWEST)]
+        return int(deep[0] if len(deep) else measured[-1]), int(measured[-1])
+    first, last = layers
+    if not {first, last} <= set(measured.tolist()) or first >= last:
+        raise RequestError(
+            f"layers: {layers} is not a range (first, last) of measured layers; there are {measured[0]} to {measured[-1]}"
+        )
+    return first, last
+
+
+def _numbers(found: xr.Dataset) -> list[xr.DataArray]:
+    return [found[name] for name in ("together", *RANGES, "count", "exponent_low", "exponent_high")]
+
+
+def _answers(found: xr.Dataset) -> xr.DataArray:
+    codes = xr.concat([found[name] for name in RANGES], "range")
+    return text(lambda code: ANSWERS[int(code)], "how χ grows over the range by itself", codes)
+
+
+def _changes(found: xr.Dataset) -> xr.DataArray:
+    def differ(*codes: NDArray[Any]) -> NDArray[Any]:
+        decided = np.stack(codes)
+        return np.asarray(decided.max(0) != np.where(decided > 0, decided, np.inf).min(0)) & (decided.max(0) > 0)
+
+    flags: xr.DataArray = xr.apply_ufunc(
+        differ, *(found[name] for name in RANGES), dask="parallelized", output_dtypes=["bool"]
+    )
+    return flags.assign_attrs(described("whether ranges give different answers"))
+
+
+def _residual(ds: xr.Dataset) -> xr.Dataset:
+    """What Theorem 4 and the papers predict of a residual net."""
+    law = predicted_power_law(ds)
+    outputs = {
+        "tau_predicted": "predicted exponent of the power law of χ",
+        "tau_predicted_low": "lower bound of the predicted exponent",
+        "tau_predicted_high": "upper bound of the predicted exponent",
+    }
+    rows = _level_rows(chi(ds, log=True).sel(site=list(UNIT_SITES[:2])))
+    core = partial(predicted_exponent, unit_depth=_unit_depth(ds))
+    result = fitted(core, outputs, rows, core_dims=[["realization", "layer", "site"]]).assign(kappa=law["kappa"])
+    with suppress(MissingError):
+        means = [*_log_means(chi(ds, log=True), UNIT_SITES[:2]), *_log_means(get(ds, "mu2_signal", log=True), ["act"])]
+        bounds = {"tau_min": "least exponent by Theorem 4", "tau_max": "greatest exponent by Theorem 4"}
+        extremes = partial(exponent_bounds, unit_depth=_unit_depth(ds))
+        result = result.merge(fitted(extremes, bounds, *means, core_dims=[["layer"]] * 3))
+    return result
+
+
+def _log_means(log_values: xr.DataArray, sites: Sequence[str]) -> list[xr.DataArray]:
+    """Log of the mean over realizations (layer), at each site."""
+    present = {str(site) for site in np.atleast_1d(log_values["site"].values)} if "site" in log_values.coords else set()
+    if not set(sites) <= present:
+        raise MissingError(f"the predicted power law needs the sites {', '.join(sites)} of a residual net")
+    means = [log_mean(log_values.sel(site=name, drop=True)) for name in sites]
+    return [mean.chunk(layer=-1) if mean.chunks is not None else mean for mean in means]
+
+
+def _level_rows(log_values: xr.DataArray) -> xr.DataArray:
+    """Rows as `curves` makes them, but with the log of the mean of each group, which never overflows."""
+    values = log_values if "realization" in log_values.dims else log_values.expand_dims("realization")
+    values = values.transpose("realization", "layer", "site")
+    size = max(1, values.sizes["realization"] // GROUPS)
+    if values.chunks is not None:
+        values = values.chunk({"realization": max(1, round(values.chunks[0][0] / size)) * size})
+    values = values.where(xr.ufuncs.isfinite(values).all(["layer", "site"])).drop_vars("realization", errors="ignore")
+    members = values.coarsen(realization=size, boundary="pad").construct(realization=("realization", "member"))
+
+    def mean(block: NDArray[Any]) -> NDArray[Any]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = np.logaddexp.reduce(np.where(np.isnan(block), -np.inf, block), axis=-1)
+            return np.asarray(total - np.log(np.isfinite(block).sum(-1)))
+
+    rows: xr.DataArray = xr.apply_ufunc(
+        mean, members, input_core_dims=[["member"]], dask="parallelized", output_dtypes=["f8"]
+    )
+    return rows.chunk(dict.fromkeys(rows.dims, -1)) if rows.chunks is not None else rows
+
+
+def _unit_depth(ds: xr.Dataset) -> int:
+    return int(told(ds, "unit_depth", 2))
 
 
 @along_sweep
@@ -17,11 +210,12 @@ def predicted_power_law(ds: xr.Dataset) -> xr.Dataset:
     """The papers' prediction χ^l ≈ κ l^τ for residual nets, from the increments inside the units.
 
     τ = ½(δχ_avg^{2H} − 1), where δχ_avg is the mean over measured units of ⟨χ(y^{l,1})⟩/⟨χ(y^{l,0})⟩ and ⟨⟩ is the mean
-    over realizations; κ = ⟨χ l^τ⟩/⟨l^{2τ}⟩ is the least-squares constant, over units (THEORY 5.4 and 6).
+    over realizations; κ = ⟨χ l^τ⟩/⟨l^{2τ}⟩ is the least-squares constant, over units (THEORY 5.4 and 6). Both are formed
+    in logarithms; κ itself may be beyond the floats (inf).
 
     Returns
     -------
-    Scalars `tau` and `kappa`.
+    Scalars `tau` and `kappa`, without unit.
 
     Raises
     ------
@@ -37,16 +231,14 @@ def predicted_power_law(ds: xr.Dataset) -> xr.Dataset:
     >>> 0.3 < float(predicted_power_law(ds).tau) < 1.5
     True
     """
-    values = chi(ds)
-    present = {str(site) for site in np.atleast_1d(values["site"].values)} if "site" in values.coords else set()
-    if not {"input", "conv", "sum"} <= present:
-        raise MissingError("the predicted power law needs the sites input, conv and sum of a residual net")
-    mean = values.mean("realization") if "realization" in values.dims else values
-    unit_depth = json.loads(ds.attrs["recipe"])["network"].get("unit_depth", 2) if "recipe" in ds.attrs else 2
-    average = (mean.sel(site="conv", drop=True) / mean.sel(site="input", drop=True)).mean("layer")
-    tau = 0.5 * (average ** (2 * ds.attrs.get("unit_depth", unit_depth)) - 1)
-    power = ds["layer"] ** tau
-    kappa = (at_site(ds, mean, "sum") * power).mean("layer") / (power**2).mean("layer")
-    tau.attrs = {"long_name": "predicted exponent of the power law of χ", "units": "1", "symbol": "τ"}
-    kappa.attrs = {"long_name": "least-squares constant of the power law of χ", "units": "1", "symbol": "κ"}
-    return xr.Dataset({"tau": tau, "kappa": kappa.drop_vars("site", errors="ignore")})
+    ds = ds if "layer" in ds.dims else ds.expand_dims("layer")
+    means = _log_means(chi(ds, log=True), UNIT_SITES)
+    outputs = {
+        "tau": "predicted exponent of the power law of χ",
+        "kappa": "least-squares constant of the power law of χ",
+    }
+    core = partial(power_law, layers=ds["layer"].values.astype("f8"), unit_depth=_unit_depth(ds))
+    law = fitted(core, outputs, *means, core_dims=[["layer"]] * 3)
+    for name in outputs:
+        law[name].attrs["symbol"] = SYMBOLS[name]
+    return law

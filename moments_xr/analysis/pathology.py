@@ -1,0 +1,323 @@
+"""Verdicts: which pathologies a net has, with the evidence (THEORY 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from dask.base import is_dask_collection
+from numpy.typing import NDArray
+
+from moments_xr.analysis.growth import fit_growth
+from moments_xr.analysis.realizations import curves, described, fitted, mean_interval
+from moments_xr.analysis.sensitivity import alive, architecture, at_site, effective_rank, get, increments
+from moments_xr.analysis.sweep import along_sweep
+from moments_xr.errors import MissingError
+from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES
+
+SHALLOWEST = 16
+"""Depth below which nothing is said of what happens with depth."""
+
+FEWEST = 8
+"""Realizations below which nothing is said."""
+
+SOON, LATER = 2, 8
+"""A pathology is absent if the statistic, going on at its rate since half the depth, would not meet the threshold: within
+its interval at twice the depth, and on average at eight times."""
+
+EXPONENTIAL = 0.5
+"""Growth whose rate falls with depth faster than l^−½ is nearer to a power law than to an exponential."""
+
+SMALLEST_LOG = -30.0
+"""Logarithms of ratios that vanish are cut here, so that an exact zero counts as very small."""
+
+VERDICTS = ("undecided", "present", "absent")
+UNDECIDED, PRESENT, ABSENT = range(3)
+
+REASONS = (
+    "",
+    "the interval holds the threshold: more realizations would tell",
+    "it moves towards the threshold: a deeper net would tell",
+    f"fewer than {FEWEST} realizations are alive at the last layer",
+    f"the last layer measured is above {SHALLOWEST}: too shallow to tell what happens with depth",
+    "fewer than 3 layers are measured",
+)
+DECIDED, STRADDLES, APPROACHES, FEW, SHALLOW, UNMEASURED_DEPTHS = range(6)
+
+
+@along_sweep
+def classify(ds: xr.Dataset) -> xr.Dataset:
+    """Which of three pathologies and two symptoms a net has: present, absent or undecided, with the evidence (THEORY 6).
+
+    Zero- and one-dimensional signals, pseudo-linearity and fat tails are limits with depth: a statistic (a geometric mean
+    over realizations) is `present` if its interval at the deepest layer is beyond the threshold, and `absent` if it is on
+    the safe side and, going on as it did since half the depth, would still be there at twice the depth (within its
+    interval) and at eight times (on average). Pseudo-linearity takes increments δχ below 1.02 too. Exploding sensitivity is exponential growth by
+    `fit_growth`. Dead nets are left out of the statistics, and counted by `alive`.
+
+    Parameters
+    ----------
+    ds
+        A cube (or the DataTree of a sweep).
+
+    Returns
+    -------
+    Variables (pathology): `verdict`, one of present, absent, undecided; `statistic` with its 95 % interval
+    `statistic_low`, `statistic_high` over realizations; `threshold`; `onset`, the depth from which on the mean is beyond
+    it; `sentence`, all that in words. Scalars `overall` (`well-behaved`, the list of what is present, or `undecided`)
+    and `alive`, the fraction of realizations alive at the deepest layer. What the cube lacks makes a verdict
+    `undecided (not measured)` in words.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 8, "network.depth": 20}), progress=False)
+    >>> str(mx.classify(ds).verdict.sel(pathology="one_dimensional_signal").values)
+    'absent'
+    """
+    ds = ds if "layer" in ds.dims else ds.expand_dims("layer")
+    ds = ds if "realization" in ds.dims else ds.expand_dims("realization")
+    parts = []
+    for name in PATHOLOGIES:
+        try:
+            parts.append(_exploding(ds) if name == "exploding_sensitivity" else _limit(ds, name))
+        except MissingError as error:
+            parts.append(_not_measured(name, str(error)))
+    parts = [part.expand_dims("pathology") for part in parts]
+    if any(is_dask_collection(part) for part in parts):
+        parts = [part.chunk(pathology=1) for part in parts]  # text is not chunked by itself
+    result = xr.concat(parts, "pathology").assign_coords(pathology=list(PATHOLOGIES))
+    if result["verdict"].chunks is not None:
+        result = result.chunk(pathology=-1)
+    result["overall"] = xr.apply_ufunc(
+        _overall, result["verdict"], input_core_dims=[["pathology"]], vectorize=True, dask="parallelized",
+        output_dtypes=[object],
+    )  # fmt: skip
+    with suppress(MissingError):
+        result["alive"] = alive(ds).isel(layer=-1, drop=True).mean("realization")
+    for name, long_name in LONG_NAMES.items():
+        if name in result:
+            result[name].attrs = described(long_name)
+    return result.drop_vars("site", errors="ignore")
+
+
+LONG_NAMES = {
+    "verdict": "verdict",
+    "statistic": "statistic at the deepest layer",
+    "statistic_low": "lower bound of the 95 % interval of the statistic",
+    "statistic_high": "upper bound of the 95 % interval of the statistic",
+    "threshold": "threshold of the statistic",
+    "onset": "depth from which on the statistic is beyond its threshold",
+    "sentence": "the verdict and its evidence in words",
+    "overall": "what is wrong, or well-behaved",
+    "alive": "fraction of realizations alive at the deepest layer",
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A statistic in logarithm (realization, layer), with its threshold; several make a verdict."""
+
+    symbol: str
+    log_statistic: xr.DataArray
+    threshold: float
+    above: bool
+
+
+def _limit(ds: xr.Dataset, name: str) -> xr.Dataset:
+    row = PATHOLOGIES[name]
+    above = row.side == "above"
+    conditions = []
+    lacking = ""
+    try:
+        conditions.append(Condition(row.symbol, STATISTICS[name](ds), row.threshold, above))
+    except MissingError as error:
+        if name != "pseudo_linearity":
+            raise
+        lacking = str(error)
+    if name == "pseudo_linearity":
+        conditions.append(Condition("δχ", increments(ds, "chi", log=True), LINEAR_INCREMENT, above))
+    judged = [_judged(condition, ds["layer"].values) for condition in conditions]
+    depth = int(ds["layer"].values[-1])
+
+    def words(*numbers: Any) -> tuple[Any, Any]:
+        split = [numbers[k : k + 6] for k in range(0, len(numbers), 6)]
+        codes = [int(part[3]) for part in split]
+        all_present = not lacking and set(codes) == {PRESENT}
+        code = ABSENT if ABSENT in codes else PRESENT if all_present else UNDECIDED
+        said = [_said(c, part, depth) for c, part in zip(conditions, split, strict=True)]
+        text = f"{row.long_name}: " if code == PRESENT else ""
+        text += "; ".join(said) + (f"; not measured: {lacking}" if lacking and code == UNDECIDED else "")
+        return VERDICTS[code], text
+
+    arguments = [values for part in judged for values in part.data_vars.values()]
+    verdict, sentence = xr.apply_ufunc(
+        words, *arguments, output_core_dims=[[], []], vectorize=True, dask="parallelized", output_dtypes=[object, object]
+    )  # fmt: skip
+    first = judged[0]
+    return xr.Dataset(
+        {
+            "verdict": verdict,
+            **{key: first[key] for key in ("statistic", "statistic_low", "statistic_high", "onset")},
+            "threshold": conditions[0].threshold,
+            "sentence": sentence,
+        }
+    )
+
+
+def _judged(condition: Condition, layers: NDArray[Any]) -> xr.Dataset:
+    rows = curves(condition.log_statistic.drop_vars("site", errors="ignore"))
+    outputs = ("statistic", "statistic_low", "statistic_high", "code", "reason", "onset")
+    return fitted(
+        lambda values: judge(values, layers, float(np.log(condition.threshold)), condition.above),
+        dict.fromkeys(outputs, ""),
+        rows,
+        core_dims=[["realization", "layer"]],
+    )
+
+
+def judge(rows: NDArray[Any], layers: NDArray[Any], log_threshold: float, above: bool) -> list[Any]:
+    """Whether the mean of curves (realization, layer) has gone, or is going, beyond a threshold at the last layer.
+
+    Returns the statistic and its interval (out of the logarithm), the verdict's code, the reason's, and the onset.
+    """
+    if rows.ndim > 2:
+        return [
+            np.asarray(x) for x in np.moveaxis(np.array([judge(r, layers, log_threshold, above) for r in rows]), 0, -1)
+        ]
+    sign = 1.0 if above else -1.0
+    values = sign * (rows[np.isfinite(rows).all(1)] - log_threshold)  # positive is beyond the threshold
+    count = len(values)
+    if count == 0:
+        return [np.nan, np.nan, np.nan, UNDECIDED, FEW, np.nan]
+    now, low, high = mean_interval(values[:, -1])
+    interval = sorted(np.exp(sign * np.array([low, high]) + log_threshold))
+    beyond = values.mean(0) > 0
+    onset = layers[len(beyond) - np.argmin(beyond[::-1])] if beyond[-1] and not beyond.all() else layers[0]
+    code, reason = UNDECIDED, STRADDLES
+    half = int(np.abs(layers - layers[-1] / 2).argmin())
+    rate = (values[:, -1] - values[:, half]) / max(layers[-1] - layers[half], 1)
+    if count < FEWEST:
+        reason = FEW
+    elif layers[-1] < SHALLOWEST:
+        reason = SHALLOW
+    elif half == len(layers) - 1 or len(layers) < 3:
+        reason = UNMEASURED_DEPTHS
+    elif low > 0:
+        code, reason = PRESENT, DECIDED
+    elif high < 0:
+        _, _, soon = mean_interval(values[:, -1] + (SOON - 1) * layers[-1] * rate)
+        later = np.mean(values[:, -1] + (LATER - 1) * layers[-1] * rate)
+        code, reason = (ABSENT, DECIDED) if max(soon, later) < 0 else (UNDECIDED, APPROACHES)
+    return [np.exp(sign * now + log_threshold), *interval, code, reason, onset if beyond[-1] else np.nan]
+
+
+def _said(condition: Condition, numbers: tuple[Any, ...], depth: int) -> str:
+    value, low, high, _, reason, onset = numbers
+    if not np.isfinite(value):
+        return f"undecided (not measured): {condition.symbol} is not defined in any realization down to layer {depth}"
+    interval = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
+    side = "above" if (value > condition.threshold) else "below"
+    text = f"{condition.symbol} = {value:.4g}{interval} at layer {depth}, {side} {condition.threshold:g}"
+    if np.isfinite(onset):
+        text += f" from layer {int(onset)} on"
+    return text + (f" ({REASONS[int(reason)]})" if reason else "")
+
+
+def _exploding(ds: xr.Dataset) -> xr.Dataset:
+    row = PATHOLOGIES["exploding_sensitivity"]
+    fit = fit_growth(ds)
+    fit = fit.chunk(range=-1) if is_dask_collection(fit) else fit
+    whole = fit.sel(range="all")
+    depths = (int(whole["first_layer"]), int(whole["last_layer"]))
+
+    def words(growth: str, status: str, by_range: NDArray[Any], *numbers: float) -> tuple[Any, Any, Any]:
+        gamma, low, high, tau, exponent_low, exponent_high = numbers
+        where = f"over layers {depths[0]} to {depths[1]}"
+        rate = f"γ = {gamma:.4g} [{low:.4g}, {high:.4g}] per layer" if np.isfinite(low) else "γ is not certain"
+        if growth == "exponential":
+            return "present", f"{row.long_name}: χ grows as exp(γ l), {rate}, {where}", float(depths[0])
+        if growth in ("power", "bounded"):
+            law = f"as a power of depth, l^{tau:.3g}, not exponentially" if growth == "power" else "hardly at all"
+            return "absent", f"χ grows {law}, {where}", np.nan
+        if exponent_low > EXPONENTIAL and "exponential" not in by_range:
+            slower = f"δχ − 1 falls with depth as l^−p, p from {exponent_low:.2f} to {exponent_high:.2f}"
+            return "absent", f"χ does not grow exponentially: {slower}, {where}", np.nan
+        return "undecided", f"how χ grows is not certain ({status}); {rate}, {where}", np.nan
+
+    names = ("gamma", "gamma_low", "gamma_high", "tau", "exponent_low", "exponent_high")
+    verdict, sentence, onset = xr.apply_ufunc(
+        words, fit["growth"], fit["status"], fit["range_growth"], *(whole[name] for name in names),
+        input_core_dims=[[], [], ["range"], *[[]] * len(names)], output_core_dims=[[], [], []], vectorize=True,
+        dask="parallelized", output_dtypes=[object, object, "f8"],
+    )  # fmt: skip
+    return xr.Dataset(
+        {
+            "verdict": verdict,
+            "statistic": whole["gamma"],
+            "statistic_low": whole["gamma_low"],
+            "statistic_high": whole["gamma_high"],
+            "onset": onset,
+            "threshold": row.threshold,
+            "sentence": sentence,
+        }
+    ).drop_vars("range", errors="ignore")
+
+
+def _not_measured(name: str, why: str) -> xr.Dataset:
+    nothing = dict.fromkeys(("statistic", "statistic_low", "statistic_high", "onset"), np.nan)
+    words = {"verdict": "undecided", "sentence": f"undecided (not measured): {why}"}
+    return xr.Dataset(
+        {**nothing, "threshold": PATHOLOGIES[name].threshold}
+        | {key: ((), np.array(text, dtype=object)) for key, text in words.items()}
+    )
+
+
+def _overall(verdicts: NDArray[Any]) -> str:
+    present = [name for name, verdict in zip(PATHOLOGIES, verdicts, strict=True) if verdict == "present"]
+    if present:
+        return ", ".join(present)
+    return "undecided" if "undecided" in set(verdicts) else "well-behaved"
+
+
+def _log_dimension(ds: xr.Dataset) -> xr.DataArray:
+    variance, square = (at_site(ds, get(ds, name, log=True)) for name in ("mu2_signal", "nu2_signal"))
+    ratio = variance - square.where(square > -np.inf)
+    return ratio.clip(min=SMALLEST_LOG)
+
+
+def _log_rank(ds: xr.Dataset) -> xr.DataArray:
+    rank = at_site(ds, effective_rank(ds), architecture(ds).plotted[1])
+    return xr.ufuncs.log(rank)
+
+
+def _log_one_sidedness(ds: xr.Dataset) -> xr.DataArray:
+    z = architecture(ds).plotted[2]
+    variance = at_site(ds, get(ds, "mu2_signal", log=True), z)
+    product = at_site(ds, get(ds, "nu1_plus_minus_signal", log=True), z)
+    return (product - variance.where(variance > -np.inf)).clip(min=SMALLEST_LOG)
+
+
+def _log_kurtosis(ds: xr.Dataset) -> xr.DataArray:
+    """log of E_c μ₄,c(z)/E_c μ₂,c(z)²: μ₄(z) itself where batch norm gives every channel a variance of 1."""
+    kind = architecture(ds)
+    z = kind.plotted[2]
+    fourth = at_site(ds, get(ds, "mu4_signal", log=True), z)
+    if kind.name != "vanilla":
+        return fourth.where(fourth > -np.inf)
+    square = 2 * at_site(ds, get(ds, "mu2_signal", log=True), z)
+    spread = at_site(ds, get(ds, "var_mu2_signal", log=True), z)
+    second = xr.ufuncs.logaddexp(square, spread)
+    return fourth - second.where(second > -np.inf)
+
+
+STATISTICS: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
+    "zero_dimensional_signal": _log_dimension,
+    "one_dimensional_signal": _log_rank,
+    "pseudo_linearity": _log_one_sidedness,
+    "fat_tails": _log_kurtosis,
+}

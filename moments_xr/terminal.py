@@ -1,0 +1,126 @@
+"""Results as tables that fit a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+
+COLOURS = {"present": "red", "absent": "green", "undecided": "yellow"}
+
+
+def summary_table(table: xr.Dataset, realizations: int, title: str = "") -> Table:
+    """A summary: a row a quantity, a column a depth."""
+    shown = Table(
+        "layer",
+        *(Column(str(layer), overflow="fold") for layer in table["layer"].values),
+        title=title or None,
+        caption=f"median, and 16 to 84 % of {realizations} realizations",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for variable, values in table.data_vars.items():
+        if values.isnull().all():
+            continue  # not measured
+        cells = [_cell(values.sel(layer=layer)) for layer in table["layer"].values]
+        shown.add_row(values.attrs.get("symbol", str(variable)), *cells)
+    return shown
+
+
+def print_analysis(out: Console, results: Mapping[str, xr.Dataset], realizations: int, title: str = "") -> None:
+    """Verdicts, growth, laws, theorems and summary of a cube."""
+    verdicts = results["classify"]
+    alive = f"; {float(verdicts['alive']):.0%} alive at the last layer" if "alive" in verdicts else ""
+    overall = str(verdicts["overall"].values).replace("_", " ")
+    out.print(f"[bold]{title + ': ' if title else ''}{overall}[/bold] ({realizations} realizations{alive})")
+    out.print(_verdict_table(verdicts))
+    if "fit_growth" in results:
+        out.print(_growth_line(results["fit_growth"]), highlight=False)
+    for name in ("nu2_signal", "mu2_noise"):
+        if f"fit_lognormal {name}" in results:
+            out.print(_law_line(results[f"fit_lognormal {name}"], name), highlight=False)
+    if "check_theorems" in results:
+        out.print(_theorem_line(results["check_theorems"]), highlight=False)
+    if "summary" in results:
+        out.print(summary_table(results["summary"], realizations))
+
+
+def _verdict_table(verdicts: xr.Dataset) -> Table:
+    table = Table("pathology", "verdict", "evidence", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in verdicts["pathology"].values:
+        row = verdicts.sel(pathology=name)
+        verdict = str(row["verdict"].values)
+        table.add_row(str(name).replace("_", " "), f"[{COLOURS[verdict]}]{verdict}[/]", str(row["sentence"].values))
+    return table
+
+
+def _growth_line(growth: xr.Dataset) -> str:
+    whole = growth.sel(range="all")
+    parts = [
+        f"{symbol} {_interval(whole, name)}"
+        for name, symbol in (("gamma", "γ"), ("tau", "τ"))
+        if np.isfinite(whole[name])
+    ]
+    if "tau_predicted" in growth and np.isfinite(growth["tau_predicted"]):
+        parts.append(f"τ predicted {float(growth['tau_predicted']):.3g}")
+    return f"growth of χ: {growth['growth'].values}; " + ", ".join(parts)
+
+
+def _law_line(law: xr.Dataset, name: str) -> str:
+    last = law.isel(layer=-1)
+    symbol = {"nu2_signal": "ν₂(x)", "mu2_noise": "μ₂(dx)"}[name]
+    text = f"log {symbol} at layer {int(last['layer'])}: μ {_interval(last, 'mu')}, σ {_interval(last, 'sigma')}"
+    text += f", lognormal p = {float(last['p_value']):.2g}" if np.isfinite(last["p_value"]) else ""
+    if "drift" in law and np.isfinite(law["drift"]):
+        text += f"; per layer drift {_interval(law, 'drift')}, diffusion {_interval(law, 'diffusion')}"
+    return text
+
+
+def _theorem_line(theorems: xr.Dataset) -> str:
+    words = {1.0: "holds", 0.0: "FAILS"}
+    said = [
+        f"{name}: {words.get(float(holds), 'cannot be told')}"
+        for name, holds in zip(theorems["theorem"].values, theorems["holds_everywhere"].values, strict=True)
+    ]
+    return "theorems: " + "; ".join(said)
+
+
+def _interval(table: xr.Dataset, name: str) -> str:
+    value, low, high = (float(table[key]) for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]" if np.isfinite(low) else f"{value:.3g}"
+
+
+def _cell(values: xr.DataArray) -> str:
+    if values.ndim == 0:
+        return f"{float(values):.3g}"
+    median, low, high = (float(value) for value in values)
+    return f"{median:.4g}\n[dim]{low:.3g}–{high:.3g}[/dim]"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(45), duration(600), duration(7200), duration(200000)
+    ('45 s', '10 min', '2 h', '2.3 d')
+    """
+    for unit, length, limit in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < limit:
+            return f"{seconds / length:.2g} {unit}" if seconds / length < 10 else f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.2g} d" if seconds < 8640000 else f"{seconds / 86400:.0f} d"
+
+
+def size(count: float) -> str:
+    """Bytes for people.
+
+    >>> size(15e6), size(20), size(2.5e10)
+    ('15 MB', '20 B', '25 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

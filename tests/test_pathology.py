@@ -1,0 +1,192 @@
+"""classify: right on nets and curves whose truth is known, undecided where it cannot tell, lazy, in words."""
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import moments_xr as mx
+from benchmarks.verdict_calibration import CURVES, shares
+from moments_xr.analysis.pathology import FEWEST, VERDICTS, judge
+from moments_xr.quantities import ARCHITECTURES, PATHOLOGIES
+
+LAYERS = np.arange(2, 201, 2)
+
+
+def make_cube(rank=10.0, dimension=0.5, kurtosis=3.5, sided=0.15, gamma=0.0, power=0.5, realizations=30, layers=LAYERS):
+    """A bn_ff cube whose statistics are given functions of depth (or constants), with errors that walk along it."""
+    rng = np.random.default_rng(0)
+    depth = np.asarray(layers, dtype="f8")
+    shape = (realizations, len(depth))
+
+    def noisy(value, walk=0.002, spread=0.03):
+        mean = value(depth) if callable(value) else np.full(len(depth), float(value))
+        return np.log(mean) + rng.normal(0, walk, shape).cumsum(1) + rng.normal(0, spread, (realizations, 1))
+
+    log_mu2 = np.log(0.34) + 0 * noisy(1.0)
+    log_chi = noisy(lambda x: x**power * np.exp(gamma * x), spread=0.05)
+    increment = noisy(lambda x: np.exp(gamma + power / x), walk=0, spread=0.002)
+    sites = ["input", "conv", "norm", "act"]
+    names = ["nu2_signal", "mu2_signal", "mu4_signal", "mu2_noise", "nu1_plus_minus_signal"]
+    moments = np.ones((*shape, len(sites), len(names)))
+    for k, site in enumerate(sites):
+        chi = log_chi - increment if site == "input" else log_chi
+        moments[:, :, k, 0] = np.exp(log_mu2 - noisy(dimension))
+        moments[:, :, k, 1] = np.exp(log_mu2)
+        moments[:, :, k, 2] = np.exp(noisy(kurtosis))
+        moments[:, :, k, 3] = np.exp(2 * chi + log_mu2)
+        moments[:, :, k, 4] = np.exp(noisy(sided) + log_mu2)
+    ranks = np.exp(noisy(rank))[..., None] * np.ones(len(sites))
+    dims = ("realization", "layer", "site")
+    return xr.Dataset(
+        {"pooled_moments": ((*dims, "pooled_moment"), moments), "reff_signal": (dims, ranks)},
+        {"layer": layers, "site": sites, "pooled_moment": names},
+    )
+
+
+CASES = {
+    "well-behaved": {},
+    "zero_dimensional_signal": {"dimension": lambda x: 0.5 * np.exp(-x / 25)},
+    "one_dimensional_signal": {"rank": lambda x: 1 + 5 * np.exp(-x / 20)},
+    "exploding_sensitivity": {"gamma": 0.2},
+    "pseudo_linearity": {"sided": lambda x: 0.15 * np.exp(-x / 20), "power": 0.2},
+    "fat_tails": {"kurtosis": lambda x: 3.5 + x / 2},
+    "exploding_sensitivity, fat_tails": {"gamma": 0.15, "kurtosis": lambda x: 3.5 + x / 2},
+}
+
+
+@pytest.mark.parametrize("truth", CASES)
+def test_cubes_whose_truth_is_known(truth):
+    result = mx.classify(make_cube(**CASES[truth]))
+    assert str(result.overall.values) == truth
+    expected = {name: "present" if name in truth else "absent" for name in PATHOLOGIES}
+    assert dict(zip(PATHOLOGIES, result.verdict.values, strict=True)) == expected
+    for name in PATHOLOGIES:
+        row = result.sel(pathology=name)
+        assert row.statistic_low <= row.statistic <= row.statistic_high
+        assert np.isfinite(row.onset) == (row.verdict == "present")
+        assert f"{float(row.statistic):.4g}" in str(row.sentence.values) or name == "exploding_sensitivity"
+
+
+def test_the_onset_is_where_the_mean_crosses():
+    result = mx.classify(make_cube(rank=lambda x: 1 + 5 * np.exp(-x / 20), realizations=200))
+    crossing = 20 * np.log(5 / 0.5)
+    assert float(result.onset.sel(pathology="one_dimensional_signal")) == pytest.approx(crossing, abs=3)
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=lambda curve: f"{curve.pathology}: {curve.says}")
+def test_false_alarms_are_rare(curve):
+    """150 simulations of each: a rate of 5 % would give more than 17 wrong verdicts once in 10⁴."""
+    for depth, realizations in ((20, 30), (200, 8), (200, 100)):
+        found = shares(curve, depth, realizations, 150)
+        wrong = 1 - found[curve.truth] - found["undecided"]
+        assert wrong <= 17 / 150, (depth, realizations, found)
+    clear = {"→ 1 as 1 + 8/√l", "→ 1.6", "→ 0.012", "→ 5"}  # close to the threshold: may stay undecided
+    if curve.says not in clear:
+        assert found[curve.truth] > 0.8
+
+
+def test_shallow_or_few_is_undecided():
+    shallow = mx.classify(make_cube(rank=1.01, layers=np.arange(1, 13)))
+    assert shallow.verdict.sel(pathology="one_dimensional_signal") == "undecided"
+    assert "too shallow" in str(shallow.sentence.sel(pathology="one_dimensional_signal").values)
+    few = mx.classify(make_cube(rank=1.01, realizations=FEWEST - 1))
+    assert (few.verdict == "undecided").all() and few.overall == "undecided"
+    assert "fewer than 8 realizations" in str(few.sentence.sel(pathology="one_dimensional_signal").values)
+    one = mx.classify(make_cube().isel(realization=0))
+    assert (one.verdict == "undecided").all() and one.statistic.notnull().sum() >= 4
+
+
+def test_what_approaches_the_threshold_is_undecided():
+    falling = make_cube(rank=lambda x: 1 + 5 * np.exp(-x / 100))
+    result = mx.classify(falling).sel(pathology="one_dimensional_signal")
+    assert result.verdict == "undecided" and "moves towards the threshold" in str(result.sentence.values)
+
+
+def test_what_is_not_measured_is_undecided_and_said():
+    ds = make_cube(gamma=0.2)
+    part = mx.classify(ds.drop_vars("reff_signal").sel(pooled_moment=["mu2_signal", "mu2_noise"]))
+    verdicts = dict(zip(PATHOLOGIES, part.verdict.values, strict=True))
+    assert verdicts["exploding_sensitivity"] == "present" and verdicts["one_dimensional_signal"] == "undecided"
+    assert verdicts["pseudo_linearity"] == "absent", "the increment alone tells"
+    sentence = str(part.sentence.sel(pathology="one_dimensional_signal").values)
+    assert sentence.startswith("undecided (not measured): the cube has no reff_signal")
+    nothing = mx.classify(
+        ds.drop_vars(["reff_signal", "pooled_moments"]).assign(input_mu2_signal=("realization", np.ones(30)))
+    )
+    assert (nothing.verdict == "undecided").all()
+    unranked = mx.classify(ds.assign(reff_signal=ds.reff_signal * np.nan)).sel(pathology="one_dimensional_signal")
+    assert str(unranked.sentence.values).startswith("undecided (not measured)")
+
+
+def test_pseudo_linearity_needs_both():
+    """Residual nets have δχ → 1 and fat-tailed ones ν₁⁺ν₁⁻/μ₂ → 0; neither alone makes layers linear."""
+    assert mx.classify(make_cube(power=0.2)).verdict.sel(pathology="pseudo_linearity") == "absent"
+    steep = make_cube(gamma=0.2, sided=lambda x: 0.15 * np.exp(-x / 20))
+    assert mx.classify(steep).verdict.sel(pathology="pseudo_linearity") == "absent"
+
+
+def test_dead_nets_are_counted_not_judged():
+    ds = make_cube()
+    ds.pooled_moments[:10, 50:] = 0.0
+    ds.reff_signal[:10, 50:] = np.nan
+    result = mx.classify(ds)
+    assert float(result.alive) == pytest.approx(20 / 30)
+    assert result.overall == "well-behaved"
+
+
+def test_judge_is_an_exact_interval():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        rows = np.log(3) + rng.normal(0, 0.3, (12, 1)) + np.zeros((12, 20))
+        _, low, high, *_ = judge(rows, np.arange(1, 21), np.log(1.5), above=False)
+        hits += low <= 3 <= high
+    assert 0.95 - 4 * 0.0109 < hits / 400 <= 0.95 + 4 * 0.0109
+    assert VERDICTS[0] == "undecided"
+
+
+def refuse(*arguments, **options):
+    raise AssertionError("computed")
+
+
+@settings(max_examples=4, deadline=None)
+@given(chunks=st.fixed_dictionaries({d: st.integers(3, 100) for d in ("realization", "layer", "site")}))
+def test_lazy_and_equal_for_any_chunking(chunks):
+    ds = make_cube(gamma=0.1, kurtosis=lambda x: 3.5 + x / 2)
+    with dask.config.set(scheduler=refuse):
+        lazy = mx.classify(ds.chunk(chunks))
+    assert dask.is_dask_collection(lazy)
+    computed, plain = lazy.compute(), mx.classify(ds)
+    for name in ("verdict", "sentence", "overall"):
+        assert (computed[name] == plain[name]).all()
+    xr.testing.assert_allclose(
+        computed.drop_vars(["verdict", "sentence", "overall"]), plain.drop_vars(["verdict", "sentence", "overall"])
+    )
+
+
+def test_results_say_what_they_are():
+    for values in mx.classify(make_cube()).data_vars.values():
+        assert values.attrs["units"] == "1" and values.attrs["long_name"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_real_nets(small, architecture):
+    """Deep narrow nets of each architecture: vanilla contracts to a line, bn_ff explodes, bn_res is well-behaved."""
+    changes = {"measure__every": 2, "measure__channels": "mean", "network__width": 64, "network__depth": 80}
+    recipe = small(architecture, realizations=20, input__batch=32, compute__block=20, **changes)
+    result = mx.classify(mx.run(recipe, progress=False))
+    verdicts = dict(zip(PATHOLOGIES, result.verdict.values, strict=True))
+    assert (verdicts["one_dimensional_signal"] == "present") == (architecture == "vanilla"), result.sentence.values
+    assert (verdicts["exploding_sensitivity"] == "present") == (architecture == "bn_ff"), result.sentence.values
+    if architecture == "bn_res":
+        assert str(result.overall.values) == "well-behaved", result.sentence.values
+
+
+def test_a_sweep_gives_verdicts_along_its_keys(small):
+    changes = {"measure__channels": "mean", "network__depth": 20, "measure__every": 1}
+    tree = mx.run(small(realizations=9, sweep={"network.width": [12, 16]}, **changes), progress=False)
+    result = tree.moments.classify()
+    assert result.verdict.dims == ("network.width", "pathology")
+    assert set(np.unique(result.verdict.values.astype(str))) <= set(VERDICTS)
