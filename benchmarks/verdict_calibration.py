@@ -34,11 +34,12 @@ class Curve:
 
 
 CURVES = (
-    Curve("one_dimensional_signal", "→ 1 in 20 layers", "present", lambda x: 1 + 4 * np.exp(-x / 20), 0.002, 0.05),
-    Curve("one_dimensional_signal", "→ 1 as 1 + 8/√l", "present", lambda x: 1 + 8 / np.sqrt(x), 0.01, 0.1),
-    Curve("one_dimensional_signal", "→ 1.9 (zero boundary)", "absent", lambda x: 1.9 + 4 * np.exp(-x / 15), 0.01, 0.1),
-    Curve("one_dimensional_signal", "→ 1.6", "absent", lambda x: 1.6 + 4 * np.exp(-x / 15), 0.005, 0.05),
-    Curve("one_dimensional_signal", "10, slowly falling", "absent", lambda x: 13 * x**-0.05, 0.02, 0.15),
+    Curve("one_dimensional_signal", "→ 1 in 20 layers", "present", lambda x: 1 + 4 * np.exp(-x / 20), 0.05, 0.3),
+    Curve("one_dimensional_signal", "→ 1 as 1 + 20/l", "present", lambda x: 1 + 20 / x, 0.05, 0.3),
+    Curve("one_dimensional_signal", "→ 1 as 1 + 8/√l", "present", lambda x: 1 + 8 / np.sqrt(x), 0.02, 0.2),
+    Curve("one_dimensional_signal", "→ 1.75 (zero boundary)", "absent", lambda x: 1.75 + 2 * np.exp(-x / 8), 0.03, 0.3),
+    Curve("one_dimensional_signal", "→ 1.25", "absent", lambda x: 1.25 + 4 * np.exp(-x / 10), 0.02, 0.2),
+    Curve("one_dimensional_signal", "10, slowly falling", "absent", lambda x: 1 + 12 * x**-0.05, 0.02, 0.15),
     Curve("zero_dimensional_signal", "→ 0 in 30 layers", "present", lambda x: 0.6 * np.exp(-x / 30), 0.02, 0.2),
     Curve("zero_dimensional_signal", "→ 0 as 1/l", "present", lambda x: 1 / x, 0.02, 0.2),
     Curve("zero_dimensional_signal", "→ 0.09", "absent", lambda x: 0.09 + 0.5 * np.exp(-x / 10), 0.02, 0.2),
@@ -55,9 +56,11 @@ def simulate(curve: Curve, depth: int, realizations: int, rng: np.random.Generat
     """The verdict on one simulated cube."""
     layers = np.arange(2, depth + 1, 2)
     walk = rng.normal(0, curve.walk * np.sqrt(2), (realizations, len(layers))).cumsum(1)
-    rows = np.log(curve.mean(layers.astype("f8"))) + walk + rng.normal(0, curve.spread, (realizations, 1))
     row = PATHOLOGIES[curve.pathology]
-    return VERDICTS[int(judge(rows, layers, float(np.log(row.threshold)), row.side == "above")[3])]
+    mean = np.log(curve.mean(layers.astype("f8")) - row.origin)
+    rows = mean + walk + rng.normal(0, curve.spread, (realizations, 1))
+    log_threshold = float(np.log(row.threshold - row.origin))
+    return VERDICTS[int(judge(rows, layers, log_threshold, row.side == "above", row.origin)[3])]
 
 
 def shares(curve: Curve, depth: int, realizations: int, simulations: int, seed: int = 0) -> dict[str, float]:

@@ -166,6 +166,8 @@ class Pathology:
     symbol: str
     threshold: float
     side: Literal["below", "above"]
+    origin: float = 0.0
+    """The value that it cannot pass below; distances are taken in the logarithm from there."""
 
 
 PATHOLOGIES: dict[str, Pathology] = {
@@ -184,8 +186,9 @@ PATHOLOGIES: dict[str, Pathology] = {
             "the signal contracts to a line",
             "effective rank of the signal",
             "r_eff(x)",
-            1.5,
+            1.2,
             "below",
+            origin=1.0,
         ),
         Pathology(
             "exploding_sensitivity",
@@ -215,5 +218,5 @@ PATHOLOGIES: dict[str, Pathology] = {
 }
 """The three pathologies and the two symptoms (THEORY 6)."""
 
-LINEAR_INCREMENT = 1.02
-"""Pseudo-linearity also takes increments δχ of the sensitivity below this."""
+LINEAR_INCREMENT = 1.05
+"""Pseudo-linearity also takes increments δχ of the sensitivity below this, on average over the deeper half of layers."""

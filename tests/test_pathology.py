@@ -72,8 +72,8 @@ def test_cubes_whose_truth_is_known(truth):
 
 def test_the_onset_is_where_the_mean_crosses():
     result = mx.classify(make_cube(rank=lambda x: 1 + 5 * np.exp(-x / 20), realizations=200))
-    crossing = 20 * np.log(5 / 0.5)
-    assert float(result.onset.sel(pathology="one_dimensional_signal")) == pytest.approx(crossing, abs=3)
+    crossing = 20 * np.log(5 / 0.2)
+    assert float(result.onset.sel(pathology="one_dimensional_signal")) == pytest.approx(crossing, abs=4)
 
 
 @pytest.mark.parametrize("curve", CURVES, ids=lambda curve: f"{curve.pathology}: {curve.says}")
@@ -83,7 +83,13 @@ def test_false_alarms_are_rare(curve):
         found = shares(curve, depth, realizations, 150)
         wrong = 1 - found[curve.truth] - found["undecided"]
         assert wrong <= 17 / 150, (depth, realizations, found)
-    clear = {"→ 1 as 1 + 8/√l", "→ 1.6", "→ 0.012", "→ 5"}  # close to the threshold: may stay undecided
+    clear = {
+        "→ 1 as 1 + 8/√l",
+        "→ 1 as 1 + 20/l",
+        "→ 1.25",
+        "→ 0.012",
+        "→ 5",
+    }  # close to the threshold: may stay undecided
     if curve.says not in clear:
         assert found[curve.truth] > 0.8
 
@@ -100,7 +106,7 @@ def test_shallow_or_few_is_undecided():
 
 
 def test_what_approaches_the_threshold_is_undecided():
-    falling = make_cube(rank=lambda x: 1 + 5 * np.exp(-x / 100))
+    falling = make_cube(rank=lambda x: 1 + 5 * np.exp(-x / 80))
     result = mx.classify(falling).sel(pathology="one_dimensional_signal")
     assert result.verdict == "undecided" and "moves towards the threshold" in str(result.sentence.values)
 
@@ -190,3 +196,13 @@ def test_a_sweep_gives_verdicts_along_its_keys(small):
     result = tree.moments.classify()
     assert result.verdict.dims == ("network.width", "pathology")
     assert set(np.unique(result.verdict.values.astype(str))) <= set(VERDICTS)
+
+
+def test_zero_padding_keeps_more_than_one_dimension(small):
+    """Convolutional vanilla nets: with a periodic boundary the signal contracts to a line, with zeros it does not."""
+    changes = {"measure__every": 8, "measure__channels": "mean", "network__width": 48, "network__depth": 320}
+    source = {"dataset": "gaussian", "shape": [8, 8, 1], "spectrum": 4.0, "batch": 8}
+    for boundary, verdict in (("periodic", "present"), ("zero", "absent")):
+        recipe = small("vanilla", 3, 40, input=source, network__boundary=boundary, compute__block=20, **changes)
+        result = mx.classify(mx.run(recipe, progress=False)).sel(pathology="one_dimensional_signal")
+        assert str(result.verdict.values) == verdict, str(result.sentence.values)

@@ -56,7 +56,8 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
     Zero- and one-dimensional signals, pseudo-linearity and fat tails are limits with depth: a statistic (a geometric mean
     over realizations) is `present` if its interval at the deepest layer is beyond the threshold, and `absent` if it is on
     the safe side and, going on as it did since half the depth, would still be there at twice the depth (within its
-    interval) and at eight times (on average). Pseudo-linearity takes increments δχ below 1.02 too. Exploding sensitivity is exponential growth by
+    interval) and at eight times (on average). Pseudo-linearity takes increments δχ below 1.05 too, on average
+    over the deeper half of layers. Exploding sensitivity is exponential growth by
     `fit_growth`. Dead nets are left out of the statistics, and counted by `alive`.
 
     Parameters
@@ -124,8 +125,14 @@ class Condition:
 
     symbol: str
     log_statistic: xr.DataArray
+    """Logarithm of the statistic's distance from `origin`."""
     threshold: float
     above: bool
+    origin: float = 0.0
+
+    @property
+    def log_threshold(self) -> float:
+        return float(np.log(self.threshold - self.origin))
 
 
 def _limit(ds: xr.Dataset, name: str) -> xr.Dataset:
@@ -134,13 +141,14 @@ def _limit(ds: xr.Dataset, name: str) -> xr.Dataset:
     conditions = []
     lacking = ""
     try:
-        conditions.append(Condition(row.symbol, STATISTICS[name](ds), row.threshold, above))
+        conditions.append(Condition(row.symbol, STATISTICS[name](ds), row.threshold, above, row.origin))
     except MissingError as error:
         if name != "pseudo_linearity":
             raise
         lacking = str(error)
     if name == "pseudo_linearity":
-        conditions.append(Condition("δχ", increments(ds, "chi", log=True), LINEAR_INCREMENT, above))
+        recent = over_deeper_half(increments(ds, "chi", log=True))
+        conditions.append(Condition("mean δχ since half the depth", recent, LINEAR_INCREMENT, above))
     judged = [_judged(condition, ds["layer"].values) for condition in conditions]
     depth = int(ds["layer"].values[-1])
 
@@ -173,29 +181,27 @@ def _judged(condition: Condition, layers: NDArray[Any]) -> xr.Dataset:
     rows = curves(condition.log_statistic.drop_vars("site", errors="ignore"))
     outputs = ("statistic", "statistic_low", "statistic_high", "code", "reason", "onset")
     return fitted(
-        lambda values: judge(values, layers, float(np.log(condition.threshold)), condition.above),
+        lambda values: judge(values, layers, condition.log_threshold, condition.above, condition.origin),
         dict.fromkeys(outputs, ""),
         rows,
         core_dims=[["realization", "layer"]],
     )
 
 
-def judge(rows: NDArray[Any], layers: NDArray[Any], log_threshold: float, above: bool) -> list[Any]:
+def judge(
+    rows: NDArray[Any], layers: NDArray[Any], log_threshold: float, above: bool, origin: float = 0.0
+) -> list[Any]:
     """Whether the mean of curves (realization, layer) has gone, or is going, beyond a threshold at the last layer.
 
     Returns the statistic and its interval (out of the logarithm), the verdict's code, the reason's, and the onset.
     """
-    if rows.ndim > 2:
-        return [
-            np.asarray(x) for x in np.moveaxis(np.array([judge(r, layers, log_threshold, above) for r in rows]), 0, -1)
-        ]
     sign = 1.0 if above else -1.0
     values = sign * (rows[np.isfinite(rows).all(1)] - log_threshold)  # positive is beyond the threshold
     count = len(values)
     if count == 0:
         return [np.nan, np.nan, np.nan, UNDECIDED, FEW, np.nan]
     now, low, high = mean_interval(values[:, -1])
-    interval = sorted(np.exp(sign * np.array([low, high]) + log_threshold))
+    interval = sorted(origin + np.exp(sign * np.array([low, high]) + log_threshold))
     beyond = values.mean(0) > 0
     onset = layers[len(beyond) - np.argmin(beyond[::-1])] if beyond[-1] and not beyond.all() else layers[0]
     code, reason = UNDECIDED, STRADDLES
@@ -213,7 +219,16 @@ def judge(rows: NDArray[Any], layers: NDArray[Any], log_threshold: float, above:
         _, _, soon = mean_interval(values[:, -1] + (SOON - 1) * layers[-1] * rate)
         later = np.mean(values[:, -1] + (LATER - 1) * layers[-1] * rate)
         code, reason = (ABSENT, DECIDED) if max(soon, later) < 0 else (UNDECIDED, APPROACHES)
-    return [np.exp(sign * now + log_threshold), *interval, code, reason, onset if beyond[-1] else np.nan]
+    return [origin + np.exp(sign * now + log_threshold), *interval, code, reason, onset if beyond[-1] else np.nan]
+
+
+def over_deeper_half(log_increments: xr.DataArray) -> xr.DataArray:
+    """Mean of log-increments over the measured layers since half the depth, at each layer: their errors are independent."""
+    layers = log_increments["layer"].values
+    start = np.searchsorted(layers, layers / 2, side="right").clip(max=np.arange(len(layers)))
+    total = log_increments.cumsum("layer", skipna=False)
+    before = (total - log_increments).isel(layer=start).assign_coords(layer=layers)
+    return (total - before) / xr.DataArray(np.arange(len(layers)) - start + 1, {"layer": layers}, "layer")
 
 
 def _said(condition: Condition, numbers: tuple[Any, ...], depth: int) -> str:
@@ -231,7 +246,6 @@ def _said(condition: Condition, numbers: tuple[Any, ...], depth: int) -> str:
 def _exploding(ds: xr.Dataset) -> xr.Dataset:
     row = PATHOLOGIES["exploding_sensitivity"]
     fit = fit_growth(ds)
-    fit = fit.chunk(range=-1) if is_dask_collection(fit) else fit
     whole = fit.sel(range="all")
     depths = (int(whole["first_layer"]), int(whole["last_layer"]))
 
@@ -249,9 +263,11 @@ def _exploding(ds: xr.Dataset) -> xr.Dataset:
             return "absent", f"χ does not grow exponentially: {slower}, {where}", np.nan
         return "undecided", f"how χ grows is not certain ({status}); {rate}, {where}", np.nan
 
+    by_range = fit["range_growth"]
+    by_range = by_range.chunk(range=-1) if by_range.chunks is not None else by_range
     names = ("gamma", "gamma_low", "gamma_high", "tau", "exponent_low", "exponent_high")
     verdict, sentence, onset = xr.apply_ufunc(
-        words, fit["growth"], fit["status"], fit["range_growth"], *(whole[name] for name in names),
+        words, fit["growth"], fit["status"], by_range, *(whole[name] for name in names),
         input_core_dims=[[], [], ["range"], *[[]] * len(names)], output_core_dims=[[], [], []], vectorize=True,
         dask="parallelized", output_dtypes=[object, object, "f8"],
     )  # fmt: skip
@@ -292,7 +308,7 @@ def _log_dimension(ds: xr.Dataset) -> xr.DataArray:
 
 def _log_rank(ds: xr.Dataset) -> xr.DataArray:
     rank = at_site(ds, effective_rank(ds), architecture(ds).plotted[1])
-    return xr.ufuncs.log(rank)
+    return xr.ufuncs.log((rank - PATHOLOGIES["one_dimensional_signal"].origin).clip(min=np.exp(SMALLEST_LOG)))
 
 
 def _log_one_sidedness(ds: xr.Dataset) -> xr.DataArray:
