@@ -55,8 +55,9 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
 
     Zero- and one-dimensional signals, pseudo-linearity and fat tails are limits with depth: a statistic (a geometric mean
     over realizations) is `present` if its interval at the deepest layer is beyond the threshold, and `absent` if it is on
-    the safe side and, going on as it did since half the depth, would still be there at twice the depth (within its
-    interval) and at eight times (on average). Pseudo-linearity takes increments δχ below 1.05 too, on average
+    the safe side and would stay there: going on as it did since half the depth, at twice the depth (within its interval) and
+    at eight times (on average); or since it moved less than half as far in the last doubling of depth as in the one before,
+    and as far again would not do. Pseudo-linearity takes increments δχ below 1.05 too, on average
     over the deeper half of layers. Exploding sensitivity is exponential growth by
     `fit_growth`. Dead nets are left out of the statistics, and counted by `alive`.
 
@@ -206,7 +207,6 @@ def judge(
     onset = layers[len(beyond) - np.argmin(beyond[::-1])] if beyond[-1] and not beyond.all() else layers[0]
     code, reason = UNDECIDED, STRADDLES
     half = int(np.abs(layers - layers[-1] / 2).argmin())
-    rate = (values[:, -1] - values[:, half]) / max(layers[-1] - layers[half], 1)
     if count < FEWEST:
         reason = FEW
     elif layers[-1] < SHALLOWEST:
@@ -216,10 +216,22 @@ def judge(
     elif low > 0:
         code, reason = PRESENT, DECIDED
     elif high < 0:
-        _, _, soon = mean_interval(values[:, -1] + (SOON - 1) * layers[-1] * rate)
-        later = np.mean(values[:, -1] + (LATER - 1) * layers[-1] * rate)
-        code, reason = (ABSENT, DECIDED) if max(soon, later) < 0 else (UNDECIDED, APPROACHES)
+        settled = _stays(values, layers, half)
+        code, reason = (ABSENT, DECIDED) if settled else (UNDECIDED, APPROACHES)
     return [origin + np.exp(sign * now + log_threshold), *interval, code, reason, onset if beyond[-1] else np.nan]
+
+
+def _stays(values: NDArray[Any], layers: NDArray[Any], half: int) -> bool:
+    """Whether curves that are negative will stay so, by how they moved since half, and since a quarter, of the depth."""
+    now, moved = values[:, -1], values[:, -1] - values[:, half]
+    per_depth = layers[-1] / (layers[-1] - layers[half])
+    soon, later = (now + (times - 1) * per_depth * moved for times in (SOON, LATER))
+    if max(mean_interval(soon)[2], later.mean()) < 0:
+        return True
+    quarter = int(np.abs(layers - layers[-1] / 4).argmin())
+    before = values[:, half] - values[:, quarter]
+    slows = quarter < half and mean_interval(moved - before / 2)[2] < 0
+    return bool(slows and mean_interval(now + moved)[2] < 0)  # ½ + ¼ + … of the last movement is still to come
 
 
 def over_deeper_half(log_increments: xr.DataArray) -> xr.DataArray:
