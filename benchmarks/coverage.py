@@ -59,11 +59,7 @@ def growth(name: str, rng: np.random.Generator, realizations: int) -> tuple[floa
     steps = 0.04 * np.sqrt(np.diff(DEPTHS, prepend=0)) * rng.standard_normal((realizations, len(DEPTHS)))
     rows = GROWN + 0.05 * rng.standard_normal((realizations, 1)) + steps.cumsum(1)
     result = dict(zip(JUDGED, judge(rows, DEPTHS), strict=True))
-    return (
-        result[f"{name}_low"],
-        result[f"{name}_high"],
-        dict(zip(JUDGED, judge(GROWN[None], DEPTHS), strict=True))[name],
-    )
+    return result[f"{name}_low"], result[f"{name}_high"], GROWTH[name]
 
 
 def units(rng: np.random.Generator, realizations: int) -> tuple[float, float, float]:
@@ -80,6 +76,7 @@ def units(rng: np.random.Generator, realizations: int) -> tuple[float, float, fl
 
 DEPTHS = np.arange(14.0, 201.0, 2.0)
 GROWN = 0.6 * np.log(DEPTHS + 1.5)
+GROWTH = dict(zip(JUDGED, judge(GROWN[None], DEPTHS), strict=True))
 INSIDE = 1.23 + 0.1 / DEPTHS
 
 CASES |= {f"growth {name}": partial(growth, name) for name in ("gamma", "tau", "exponent")}

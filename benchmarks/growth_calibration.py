@@ -95,7 +95,7 @@ class Setting:
 
     def __str__(self) -> str:
         where = f"L = {self.depth} by {self.every}, R = {self.realizations}"
-        return f"{self.truth.name:<30}{where:<26}{self.walk:<7g}{self.errors:<8}"
+        return f"{self.truth.name:<33}{where:<26}{self.walk:<7g}{self.errors:<8}"
 
 
 def settings() -> list[Setting]:
@@ -121,6 +121,11 @@ def calibrate(simulations: int) -> None:
         again = setting.answers(20 * simulations, seed=1)
         said = ", ".join(f"{answer} {percent(share)}" for answer, share in again.items() if share)
         print(f"{setting}{percent(alarms[setting]):>7} -> {percent(setting.false_alarms(again)):>6}   {said}")
+    wrong = {s: sum(table[s][a] for a in ("exponential", "power") if a != s.truth.right) for s in tellable}
+    worst = max(wrong, key=wrong.__getitem__)
+    again = worst.answers(20 * simulations, seed=1)
+    repeated = sum(again[answer] for answer in ("exponential", "power") if answer != worst.truth.right)
+    print(f"Most false `exponential` or `power`: {percent(wrong[worst])} -> {percent(repeated)} in {worst}")
     print("\nAnswers where the curve's first part hides its end (largest share over realizations and errors):")
     for truth in TRUTHS:
         for depth, every in DEPTHS:
@@ -129,12 +134,12 @@ def calibrate(simulations: int) -> None:
             ]
             if depth < truth.shallowest:
                 print(
-                    f"{truth.name:<30}L = {depth:<6}"
+                    f"{truth.name:<33}L = {depth:<6}"
                     + ", ".join(f"{a} {percent(max(h[a] for h in hidden))}" for a in ANSWERS)
                 )
     print("\nRight answers in %, steady errors; for each depth the walks " + ", ".join(f"{walk:g}" for walk in WALKS))
     for count in REALIZATIONS:
-        print(f"R = {count:<26}" + "".join(f"{f'L = {depth} by {every}':>22}" for depth, every in DEPTHS))
+        print(f"R = {count:<29}" + "".join(f"{f'L = {depth} by {every}':>22}" for depth, every in DEPTHS))
         for truth in TRUTHS:
             cells = [
                 " ".join(
@@ -143,7 +148,7 @@ def calibrate(simulations: int) -> None:
                 )
                 for depth in DEPTHS
             ]
-            print(f"{truth.name:<30}" + "".join(f"{cell:>22}" for cell in cells))
+            print(f"{truth.name:<33}" + "".join(f"{cell:>22}" for cell in cells))
 
 
 if __name__ == "__main__":

@@ -157,10 +157,10 @@ def refuse(*arguments, **options):
     raise AssertionError("computed")
 
 
-@settings(max_examples=4, deadline=None)
-@given(chunks=st.fixed_dictionaries({d: st.integers(3, 100) for d in ("realization", "layer", "site")}))
+@settings(max_examples=3, deadline=None)
+@given(chunks=st.fixed_dictionaries({d: st.integers(4, 100) for d in ("realization", "layer", "site")}))
 def test_lazy_and_equal_for_any_chunking(chunks):
-    ds = make_cube(gamma=0.1, kurtosis=lambda x: 3.5 + x / 2)
+    ds = make_cube(gamma=0.1, kurtosis=lambda x: 3.5 + x / 2).isel(layer=slice(None, None, 4))
     with dask.config.set(scheduler=refuse):
         lazy = mx.classify(ds.chunk(chunks))
     assert dask.is_dask_collection(lazy)

@@ -41,7 +41,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     Curves are random walks along the depth, so everything is judged by realizations. With the growth rate of log χ
     taken as ∝ l^{−p} (p = 0 exponential, 1 a power law, above 1 bounded), growth between three depths in geometric
     progression tells p < ½ (`exponential`), ½ < p < 3/2 (`power`) or p > 3/2 (`bounded`; so is growth that is not seen
-    and is below l^0.05) with 95 % t intervals, exact for normal curves. The better fit of a + γ l and a + τ log l, by
+    and is below l^0.04) with 95 % t intervals, exact for normal curves. The better fit of a + γ l and a + τ log l, by
     AIC in the metric of a random walk, must agree in 97.5 % of resamplings of the realizations. This is asked of
     the whole range and of its halves in the logarithm of depth. The answer is that of the whole range if the deeper half
     gives it too, and for a power law also the shallower one; otherwise, with fewer than 8 realizations or layers, or
@@ -64,8 +64,8 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     * along `range` (all, shallower, deeper): `first_layer`, `last_layer`, and `range_growth`, the answer of the range by
       itself; `changes_with_range`, whether ranges give different answers (an initial rise, often).
     * `gamma`, `tau`: least-squares slopes of each realization's log χ on l and on log l over the whole range, averaged;
-      `exponent`: p. Each with 95 % intervals `_low`, `_high`: t, and Fieller's for p. NaN below 3 realizations, or where
-      unbounded.
+      `exponent`: p. Each with 95 % intervals `_low`, `_high`: t, and Fieller's for p. NaN below 3 realizations, of p
+      below 8 and where unbounded.
     * `delta_aic` = AIC(power) − AIC(exponential), positive in favour of the exponential; `support`, the share of
       resamplings that do so.
 
@@ -96,7 +96,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     first, last = judged_range(ds["layer"].values, layers)
     values = at_site(ds, chi(ds, log=True), site).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
     depths = values["layer"].values
-    rows = curves(values)
+    rows = curves(values).drop_attrs()
     found = fitted(partial(judge, layers=depths), JUDGED, rows, core_dims=[["realization", "layer"]])
     ends = np.array([(depths[a], depths[b]) for a, _, b in spread_depths(depths)])
     result = xr.Dataset(
@@ -160,7 +160,7 @@ def _residual(ds: xr.Dataset) -> xr.Dataset:
         "tau_predicted_low": "lower bound of the predicted exponent",
         "tau_predicted_high": "upper bound of the predicted exponent",
     }
-    rows = _level_rows(chi(ds, log=True).sel(site=list(UNIT_SITES[:2])))
+    rows = _level_rows(chi(ds, log=True).sel(site=list(UNIT_SITES[:2]))).drop_attrs()
     core = partial(predicted_exponent, unit_depth=_unit_depth(ds))
     result = fitted(core, outputs, rows, core_dims=[["realization", "layer", "site"]]).assign(kappa=law["kappa"])
     with suppress(MissingError):
@@ -176,7 +176,7 @@ def _log_means(log_values: xr.DataArray, sites: Sequence[str]) -> list[xr.DataAr
     present = {str(site) for site in np.atleast_1d(log_values["site"].values)} if "site" in log_values.coords else set()
     if not set(sites) <= present:
         raise MissingError(f"the predicted power law needs the sites {', '.join(sites)} of a residual net")
-    means = [log_mean(log_values.sel(site=name, drop=True)) for name in sites]
+    means = [log_mean(log_values.sel(site=name, drop=True)).drop_attrs() for name in sites]
     return [mean.chunk(layer=-1) if mean.chunks is not None else mean for mean in means]
 
 

@@ -47,8 +47,8 @@ FEWEST_ROWS, FEWEST_LAYERS, SHALLOWEST = 8, 8, 16
 BELOW_POWER, ABOVE_POWER = 0.5, 1.5
 """Local exponents that part exponential growth from power laws, and those from bounded growth."""
 
-NEGLIGIBLE = 0.05
-"""Growth slower than l^0.05, 3.5 % when depth doubles, is none."""
+NEGLIGIBLE = 0.04
+"""Growth slower than l^0.04, 2.8 % when depth doubles, is none."""
 
 RESAMPLINGS = 500
 AGREE = 0.975
@@ -87,7 +87,7 @@ def exponent(ratio: float, a: float, m: float, b: float) -> float:
 def fieller(upper: Array, lower: Array) -> tuple[float, float, float]:
     """Ratio of the means of two columns of rows, and Fieller's interval; NaN unless the lower mean is surely positive."""
     count = len(lower)
-    if count < INTERVAL:
+    if count < FEWEST_ROWS:
         return (float(upper.mean() / lower.mean()) if count and lower.mean() > 0 else np.nan), np.nan, np.nan
     (uu, ul), (_, ll) = np.cov(upper, lower) / count * stats.t.ppf(0.5 + LEVEL / 2, count - 1) ** 2
     u, v = upper.mean(), lower.mean()
