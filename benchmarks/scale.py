@@ -1,6 +1,6 @@
 """Analysis of cubes that are larger than memory: peak memory, time and bytes read, beside one plain read.
 
-`python benchmarks/scale.py [--folder F] [--gigabytes 20] [--realizations 1000000]` makes two synthetic stores in a
+`python benchmarks/scale.py [--folder F] [--gigabytes 23.5] [--realizations 1000000]` makes two synthetic stores in a
 temporary folder, deletes them after, and prints a table. Each function runs in a process of its own, which counts the bytes
 that it gets from the store and reports its peak memory; the same process then reads what the function used once more,
 plainly, as the measure of time.
@@ -108,7 +108,7 @@ def measure(path: Path, name: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--gigabytes", type=float, default=20.0)
+    parser.add_argument("--gigabytes", type=float, default=23.5, help="before compression, of the first store")
     parser.add_argument("--realizations", type=int, default=1_000_000)
     parser.add_argument("--measure", nargs=2, metavar=("STORE", "FUNCTION"), help=argparse.SUPPRESS)
     options = parser.parse_args()

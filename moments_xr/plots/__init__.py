@@ -25,3 +25,20 @@ class Plots:
         from moments_xr.plots.papers import figure
 
         return figure(self._ds, kind, backend)
+
+    def decomposition(
+        self,
+        of: str = "chi",
+        method: Literal["auto", "branches", "theory", "realizations"] = "auto",
+        backend: Literal["matplotlib", "bokeh"] | None = None,
+    ) -> Any:
+        """The terms m̄, m̃ and s with depth, and their sums; see `moments_xr.plots.analysis.decomposition`."""
+        from moments_xr.plots.analysis import decomposition
+
+        return decomposition(self._ds, of, method, backend)
+
+    def diffusion(self, backend: Literal["matplotlib", "bokeh"] | None = None) -> Any:
+        """The diffusion of vanilla nets against their width; see `moments_xr.plots.analysis.diffusion`."""
+        from moments_xr.plots.analysis import diffusion
+
+        return diffusion(self._ds, backend)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import holoviews as hv
@@ -32,16 +32,24 @@ class Band:
         return replace(self, mean=function(self.mean), low=function(self.low), high=function(self.high))
 
 
-def bands(quantities: dict[str, xr.DataArray], logs: Collection[str] = ()) -> dict[str, Band]:
+def bands(
+    quantities: dict[str, xr.DataArray], logs: Collection[str] = (), errors: Mapping[str, xr.DataArray] | None = None
+) -> dict[str, Band]:
     """Reduce (realization, layer) quantities to bands, all in one pass over the cube.
 
-    Those named in `logs` are logs of a quantity, and so is their band: the mean is the log of the quantity's mean.
+    Those named in `logs` are logs of a quantity, and so is their band: the mean is the log of the quantity's mean. The
+    band of those that `errors` gives a standard error of the mean (layer) is two of these to either side.
     """
     lazy = {}
     for name, values in quantities.items():
         values = values if "realization" in values.dims else values.expand_dims("realization")
         mean = _log_mean(values) if name in logs else values.mean("realization")
-        lazy[name] = (mean, percentiles(values, ONE_SIGMA), values.isel(layer=-1).isnull().sum())
+        if errors and name in errors:
+            ends = [mean - 2 * errors[name], mean + 2 * errors[name]]
+            spread = xr.concat(ends, "statistic").assign_coords(statistic=list(ONE_SIGMA))
+        else:
+            spread = percentiles(values, ONE_SIGMA)
+        lazy[name] = (mean, spread, values.isel(layer=-1).isnull().sum())
     reduced = compute(lazy)[0]
     return {
         name: Band(
@@ -62,18 +70,34 @@ def _log_mean(logs: xr.DataArray) -> xr.DataArray:
     return mean
 
 
+def area(band: Band, label: str, line: Line, backend: Backend, logy: bool = False) -> hv.Area:
+    """The band by itself."""
+    drawn = hv.Area((band.layer, band.low, band.high), "layer", ["low", "high"], label=label)
+    return drawn.opts(hv.opts.Area(**line.band(backend), show_legend=bool(label), logy=logy, backend=backend))
+
+
 def curve(band: Band, label: str, line: Line, backend: Backend, logy: bool = False) -> hv.Overlay:
     """The mean as a line, and the band behind it."""
-    area = hv.Area((band.layer, band.low, band.high), "layer", [hv.Dimension("low"), hv.Dimension("high")])
-    area = area.opts(hv.opts.Area(**line.band(backend), logy=logy, backend=backend))
+    behind = area(band, "", line, backend, logy)
     drawn = hv.Curve((band.layer, band.mean), "layer", "value", label=label)
-    return area * drawn.opts(hv.opts.Curve(**line.curve(backend), logy=logy, backend=backend))
+    return behind * drawn.opts(hv.opts.Curve(**line.curve(backend), logy=logy, backend=backend))
 
 
 def plain(x: np.ndarray, y: np.ndarray, label: str, line: Line, backend: Backend) -> hv.Overlay:
     """A line without a band."""
     return hv.Overlay(
         [hv.Curve((x, y), "layer", "value", label=label).opts(hv.opts.Curve(**line.curve(backend), backend=backend))]
+    )
+
+
+def intervals(
+    x: np.ndarray, estimate: np.ndarray, low: np.ndarray, high: np.ndarray, label: str, line: Line, backend: Backend
+) -> hv.Overlay:
+    """Points with bars from `low` to `high`."""
+    bars = hv.ErrorBars((x, estimate, estimate - low, high - estimate), "x", ["value", "below", "above"])
+    points = hv.Scatter((x, estimate), "x", "value", label=label)
+    return bars.opts(hv.opts.ErrorBars(**line.bars(backend), backend=backend)) * points.opts(
+        hv.opts.Scatter(**line.points(backend), backend=backend)
     )
 
 

@@ -5,12 +5,14 @@ Each symbol has two spellings: mathtext for matplotlib, plain text for bokeh (wh
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import holoviews as hv
 from bokeh.models import FixedTicker, LogAxis, PrintfTickFormatter
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from bokeh.models.annotations.geometry import Whisker
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 Backend = Literal["matplotlib", "bokeh"]
 
@@ -45,6 +47,26 @@ SYMBOLS: dict[str, tuple[str, str]] = {
     "unit": ("residual unit $l$", "residual unit l"),
     "depth": (r"$l=%d$", "l = %d"),
     "log10_chi": (r"$\log_{10}\,\chi^l$", "log₁₀ χ"),
+    "m_bar": (r"$\overline{m}$", "m̄"),
+    "m_tilde": (r"$\widetilde{m}$", "m̃"),
+    "s": (r"$s$", "s"),
+    "sum_m_bar": (r"$\Sigma\,\overline{m}$", "Σ m̄"),
+    "sum_m_tilde": (r"$\Sigma\,\widetilde{m}$", "Σ m̃"),
+    "sum_s": (r"$\Sigma\,s$", "Σ s"),
+    "sum_log_increment": (r"$\Sigma\,\log\,\delta%s$", "Σ log δ%s"),
+    "terms": (r"terms of $\log\,\delta%s$", "terms of log δ%s"),
+    "linear": (r"$\propto l$", "∝ l"),
+    "root": (r"$\propto\sqrt{l}$", "∝ √l"),
+    "of_chi": (r"\chi^l", "χ"),
+    "of_nu2_signal": (r"\nu_2(\mathbf{x}^l)", "ν₂(x)"),
+    "of_mu2_signal": (r"\mu_2(\mathbf{x}^l)", "μ₂(x)"),
+    "of_mu2_noise": (r"\mu_2(\mathrm{d}\mathbf{x}^l)", "μ₂(dx)"),
+    "log_of": (r"$\log\,%s$", "log %s"),
+    "width": ("width $N$", "width N"),
+    "width_diffusion": (r"$N\,\times$ diffusion per layer", "N × diffusion per layer"),
+    "diffusion_one_input": (r"$5/N$", "5/N"),
+    "diffusion_bound_low": (r"$v_{\mathrm{min}}$", "v_min"),
+    "diffusion_bound_high": (r"$v_{\mathrm{max}}$", "v_max"),
 }
 
 DASHES: dict[str, dict[Backend, Any]] = {
@@ -79,6 +101,9 @@ RCPARAMS: Any = {
 FEW_DECADES = 1000
 """Ratio of the ends of a log axis below which its ticks are 1, 2, 5, 10, … instead of powers of ten."""
 
+LEGEND = 4
+"""Most entries of a legend that stand on one line."""
+
 PANEL_INCHES, ASPECT = 3.4, 1.62
 PANEL_PIXELS = {"width": 520, "height": 320}
 
@@ -89,17 +114,38 @@ class Line:
 
     color: str
     dash: str = "solid"
+    weight: float = 1.0
 
     def curve(self, backend: Backend) -> dict[str, Any]:
+        dash = DASHES[self.dash][backend]
         if backend == "matplotlib":
-            return {"color": self.color, "linestyle": DASHES[self.dash][backend], "linewidth": 1.8}
-        return {"color": self.color, "line_dash": DASHES[self.dash][backend], "line_width": 2.5, "tools": ["hover"]}
+            return {"color": self.color, "linestyle": dash, "linewidth": 1.8 * self.weight}
+        return {"color": self.color, "line_dash": dash, "line_width": 2.5 * self.weight, "tools": ["hover"]}
 
     def band(self, backend: Backend) -> dict[str, Any]:
         if backend == "matplotlib":
             same = {"color": self.color, "facecolor": self.color, "edgecolor": self.color}
             return {**same, "linewidth": 0, "alpha": 0.2}
         return {"color": self.color, "line_color": self.color, "line_width": 0.4, "alpha": 0.22}
+
+    def points(self, backend: Backend) -> dict[str, Any]:
+        if backend == "matplotlib":
+            return {"color": self.color, "marker": "o", "s": 16}
+        return {"color": self.color, "marker": "circle", "size": 7, "tools": ["hover"]}
+
+    def bars(self, backend: Backend) -> dict[str, Any]:
+        if backend == "matplotlib":
+            return {"edgecolor": self.color, "elinewidth": 1.0, "capsize": 2.5, "capthick": 1.0}
+        return {"line_color": self.color, "line_width": 1.5}
+
+
+def chosen_backend(backend: Backend | None) -> Backend:
+    """The backend asked for, or HoloViews' current one, else matplotlib; both are made ready, the current one is kept."""
+    current = hv.Store.current_backend
+    for needed in ("matplotlib", "bokeh"):
+        hv.renderer(needed)
+    hv.Store.set_current_backend(current)
+    return backend or ("bokeh" if current == "bokeh" else "matplotlib")
 
 
 def symbol(name: str, backend: Backend) -> str:
@@ -118,13 +164,14 @@ def panel(overlay: hv.Overlay, backend: Backend, **axes: Any) -> hv.Overlay:
     if backend == "matplotlib":
         look = {"aspect": ASPECT, "fig_inches": PANEL_INCHES, "fig_rcparams": RCPARAMS, "hooks": [_finish]}
     else:
-        look = {**PANEL_PIXELS, "toolbar": "above", "show_grid": True, "legend_position": "top", "legend_cols": 4}
+        look = {**PANEL_PIXELS, "toolbar": "above", "show_grid": True, "legend_position": "top", "legend_cols": LEGEND}
         look["legend_opts"] = {
             "border_line_alpha": 0,
             "background_fill_alpha": 0,
-            "padding": 0,
+            "padding": 5,
             "spacing": 12,
-            "margin": 2,
+            "margin": 3,
+            "glyph_height": 14,
         }
         look["hooks"] = [_finish_bokeh]
     return overlay.opts(hv.opts.Overlay(**look, **axes, backend=backend))
@@ -138,7 +185,10 @@ def _finish(plot: Any, element: hv.Overlay) -> None:
     axes.grid(True, which="major")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_zorder(-1)  # HoloViews draws its first element at zero, under a grid that is "below"
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer="$l$" in axes.get_xlabel()))
+    if axes.get_xscale() == "log":
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer="$l$" in axes.get_xlabel()))
     low, high = axes.get_ylim()
     if axes.get_yscale() == "log":
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -147,14 +197,15 @@ def _finish(plot: Any, element: hv.Overlay) -> None:
             axes.yaxis.set_major_formatter("{x:g}")
     handles, labels = axes.get_legend_handles_labels()
     spacing = {"columnspacing": 0.9, "handletextpad": 0.4, "borderaxespad": 0.1, "handlelength": 1.3}
-    axes.legend(handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.01), ncols=4, **spacing)
+    columns = LEGEND if len(labels) <= LEGEND else (len(labels) + 1) // 2
+    axes.legend(handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.01), ncols=columns, **spacing)
     if axes.get_title():
         axes.text(0.98, 0.95, axes.get_title(), transform=axes.transAxes, ha="right", va="top", fontsize=7, color=GREY)
         axes.set_title("")
 
 
 def _finish_bokeh(plot: Any, element: hv.Overlay) -> None:
-    """What HoloViews leaves to bokeh: as few ticks on a log axis as matplotlib's, and no crowd of minor ones."""
+    """What HoloViews leaves to bokeh: as few ticks on a log axis as matplotlib's, and bars all of one colour."""
     axis, span = plot.state.yaxis[0], plot.state.y_range
     if isinstance(axis, LogAxis):
         axis.minor_tick_line_color = None
@@ -162,6 +213,9 @@ def _finish_bokeh(plot: Any, element: hv.Overlay) -> None:
             ticker = FixedTicker(ticks=[digit * 10.0**k for k in range(-9, 10) for digit in (1, 2, 5)])
             axis.update(ticker=ticker, formatter=PrintfTickFormatter(format="%g"))
             plot.state.ygrid[0].ticker = ticker
+    for bars in plot.state.select({"type": Whisker}):
+        for head in (bars.lower_head, bars.upper_head):
+            head.update(line_color=bars.line_color, size=8)
 
 
 def layout(panels: list[hv.Overlay], backend: Backend) -> hv.Layout:
@@ -172,12 +226,13 @@ def layout(panels: list[hv.Overlay], backend: Backend) -> hv.Layout:
             for one, letter, title in zip(panels, "abcdef", (_title(one) for one in panels), strict=False)
         ]
         return hv.Layout(lettered).cols(2).opts(hv.opts.Layout(shared_axes=False, backend="bokeh"))
+    legends = [{element.label for element in one.traverse(specs=[hv.Element])} - {""} for one in panels]
     options = {
         "sublabel_format": "({alpha})",
         "sublabel_size": 10,
         "sublabel_position": (-0.17, 1.0),
         "hspace": 0.25,
-        "vspace": 0.2,
+        "vspace": 0.34 if max(map(len, legends)) > LEGEND else 0.2,
         "fig_inches": PANEL_INCHES,
         "tight": False,
         "fig_rcparams": RCPARAMS,
@@ -187,5 +242,6 @@ def layout(panels: list[hv.Overlay], backend: Backend) -> hv.Layout:
 
 
 def _title(overlay: hv.Overlay) -> str:
-    options = hv.Store.lookup_options("bokeh", overlay, "plot").kwargs
-    return str(options.get("title", ""))
+    """Its title without the letter it may have of another layout."""
+    title = str(hv.Store.lookup_options("bokeh", overlay, "plot").kwargs.get("title", ""))
+    return re.sub(r"^\([a-f]\)\s*", "", title)
