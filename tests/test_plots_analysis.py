@@ -161,6 +161,15 @@ def test_one_fit_is_drawn_by_itself(widths):
     np.testing.assert_allclose(points["log μ₂(dx)"].dimension_values("value"), fit.diffusion)
 
 
+def test_two_nets_are_drawn_without_bars_and_widths_in_order(small, tmp_path):
+    tree = mx.run(small("vanilla", realizations=2, sweep={"network.width": [16, 8]}), progress=False)
+    for backend, suffix in (("matplotlib", ".png"), ("bokeh", ".html")):
+        save(diffusion(tree, backend), tmp_path / f"two{suffix}")
+    (plain, _) = diffusion(tree, "bokeh")
+    assert drawn(plain, hv.Scatter)["log ν₂(x)"].dimension_values("x").tolist() == [8, 16]
+    assert not plain.traverse(lambda x: x, [hv.ErrorBars])
+
+
 def test_nets_that_died_are_counted(small):
     recipe = small("vanilla", realizations=40, network__depth=10, sweep={"network.width": [3, 12]})
     tree = mx.run(recipe, progress=False)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
+from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from xarray.ufuncs import exp
 
 from moments_xr.analysis.network import width
 from moments_xr.analysis.realizations import described
-from moments_xr.analysis.sensitivity import architecture, at_site, get
+from moments_xr.analysis.sensitivity import architecture, get, select_site, stored_moment
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.quantities import DECOMPOSED
@@ -66,9 +70,10 @@ def half_difference(ds: xr.Dataset, of: str, variance: Callable[[xr.Dataset, str
 
 def pooled_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
     """Var_c(q_c)/(N q²) of a moment at each layer's output, from its variance over channels."""
-    log_mean = get(ds, of, log=True)
-    log_ratio = get(ds, f"var_{of}", log=True) - 2 * log_mean.where(log_mean > -inf)
-    variance: xr.DataArray = exp(at_site(ds, log_ratio)) / width(ds)
+    output = select_site(ds)
+    log_mean = get(output, of, log=True)
+    log_ratio = get(output, f"var_{of}", log=True) - 2 * log_mean.where(log_mean > -inf)
+    variance: xr.DataArray = exp(log_ratio) / width(ds)
     return variance.drop_vars("site", errors="ignore")
 
 
@@ -77,14 +82,20 @@ def channel_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
 
     Of `chi`, ¼ Var_c(μ₂,c(dx)/μ₂(dx) − μ₂,c(x)/μ₂(x))/N.
     """
-    relative = xr.DataArray(sum(weight * _relative(ds, name) for name, weight in DECOMPOSED[of].items()))
-    return relative.var("channel", ddof=1).drop_vars("site", errors="ignore") / relative.sizes["channel"]
+    output = select_site(ds)
+    moments = [stored_moment(output, name, channels=True) for name in DECOMPOSED[of]]  # rescaling drops out of q_c/q
+    variance: xr.DataArray = xr.apply_ufunc(
+        partial(relative_variance, weights=tuple(DECOMPOSED[of].values())),
+        *(moment.chunk(channel=-1) if moment.chunks is not None else moment for moment in moments),
+        input_core_dims=[["channel"]] * len(moments),
+        dask="parallelized",
+        output_dtypes=["f8"],
+    )
+    return variance.drop_vars("site", errors="ignore")
 
 
-def _relative(ds: xr.Dataset, name: str) -> xr.DataArray:
-    """q_c/q: the moment of each channel over its mean over channels; NaN of a dead net."""
-    channels = at_site(ds, get(ds, name, channels=True))
-    if channels.chunks is not None:
-        channels = channels.chunk(channel=-1)
-    mean = channels.mean("channel")
-    return channels / mean.where(mean > 0)
+def relative_variance(*moments: NDArray[Any], weights: Sequence[float]) -> NDArray[Any]:
+    """Var_c(Σ w q_c/q)/N of moments (..., channel); NaN of a dead net."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = sum(w * (q / q.mean(-1, keepdims=True)) for w, q in zip(weights, moments, strict=True))
+    return np.asarray(np.var(relative, axis=-1, ddof=1)) / moments[0].shape[-1]

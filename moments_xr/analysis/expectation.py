@@ -9,7 +9,7 @@ from xarray.ufuncs import exp, isfinite, log, maximum, minimum
 
 from moments_xr.analysis.network import fact, told
 from moments_xr.analysis.realizations import log_mean
-from moments_xr.analysis.sensitivity import architecture, at_site, chi, get
+from moments_xr.analysis.sensitivity import architecture, get, select_site
 from moments_xr.errors import MissingError
 
 
@@ -26,7 +26,7 @@ def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
     variance = float(told(ds, "weight_variance", 2.0))
 
     def log_at(name: str, site: str) -> xr.DataArray:
-        return at_site(ds, get(ds, name, log=True), site).drop_vars("site", errors="ignore")
+        return get(select_site(ds, site), name, log=True).drop_vars("site", errors="ignore")
 
     before = log_at(of, "input")
     if kind == "bn_res":
@@ -74,13 +74,12 @@ def unit_bounds(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
     layer, whose expectation is v μ₂(x^{l,1}). The embedding counts as a unit, μ₂(y⁰) ≈ μ₂(x⁰): hence l + 1 in the theorem.
     """
 
-    def mean_log(values: xr.DataArray, site: str) -> xr.DataArray:
-        return log_mean(at_site(ds, values, site)).drop_vars("site", errors="ignore")
+    def mean_log(name: str, site: str) -> xr.DataArray:
+        return log_mean(get(select_site(ds, site), name, log=True)).drop_vars("site", errors="ignore")
 
-    log_chi = chi(ds, log=True)
-    log_delta = mean_log(log_chi, "conv") - mean_log(log_chi, "input")
+    log_delta = mean_log("chi", "conv") - mean_log("chi", "input")
     power = exp(2 * int(told(ds, "unit_depth", 2)) * log_delta)
-    mu2 = float(told(ds, "weight_variance", 2.0)) * exp(mean_log(get(ds, "mu2_signal", log=True), "act"))
+    mu2 = float(told(ds, "weight_variance", 2.0)) * exp(mean_log("mu2_signal", "act"))
     embedded = exp(log_mean(log(ds["input_mu2_signal"]))) if "input_mu2_signal" in ds else xr.DataArray(1.0)
     low, high = minimum(mu2.min("layer"), embedded), maximum(mu2.max("layer"), embedded)
     return (power.min("layer") * low - high) / high, (power.max("layer") * high - low) / low

@@ -25,7 +25,7 @@ from moments_xr.analysis.growth_models import (
 )
 from moments_xr.analysis.network import told
 from moments_xr.analysis.realizations import GROUPS, curves, described, fitted, log_mean, text
-from moments_xr.analysis.sensitivity import at_site, chi, get
+from moments_xr.analysis.sensitivity import chi, get, select_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -94,7 +94,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     """
     ds = ds if "layer" in ds.dims else ds.expand_dims("layer")
     first, last = judged_range(ds["layer"].values, layers)
-    values = at_site(ds, chi(ds, log=True), site).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
+    values = chi(select_site(ds, site), log=True).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
     depths = values["layer"].values
     rows = curves(values).drop_attrs()
     found = fitted(partial(judge, layers=depths), JUDGED, rows, core_dims=[["realization", "layer"]])

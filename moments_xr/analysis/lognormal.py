@@ -19,7 +19,7 @@ from moments_xr.analysis.realizations import (
     normal_law,
     text,
 )
-from moments_xr.analysis.sensitivity import architecture, at_site, get
+from moments_xr.analysis.sensitivity import architecture, get, select_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -200,7 +200,7 @@ _anderson_darling = np.vectorize(anderson_darling, otypes=["f8"] * 3, signature=
 
 def _rows(ds: xr.Dataset, of: str, site: str) -> xr.DataArray:
     """log q (realization, ...); of a cube without a realization, one row of NaN."""
-    values = at_site(ds, get(ds, of, log=True), site)
+    values = get(select_site(ds, site), of, log=True)
     values = values if "realization" in values.dims else values.expand_dims("realization")
     return values if values.sizes["realization"] else np.nan * values.sum("realization").expand_dims("realization")
 

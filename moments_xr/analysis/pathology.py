@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from moments_xr.analysis.growth import fit_growth
 from moments_xr.analysis.realizations import curves, described, fitted, mean_interval
-from moments_xr.analysis.sensitivity import alive, architecture, at_site, effective_rank, get, increments
+from moments_xr.analysis.sensitivity import alive, architecture, effective_rank, get, increments, select_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError
 from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES
@@ -313,20 +313,20 @@ def _overall(verdicts: NDArray[Any]) -> str:
 
 
 def _log_dimension(ds: xr.Dataset) -> xr.DataArray:
-    variance, square = (at_site(ds, get(ds, name, log=True)) for name in ("mu2_signal", "nu2_signal"))
+    variance, square = (get(select_site(ds), name, log=True) for name in ("mu2_signal", "nu2_signal"))
     ratio = variance - square.where(square > -np.inf)
     return ratio.clip(min=SMALLEST_LOG)
 
 
 def _log_rank(ds: xr.Dataset) -> xr.DataArray:
-    rank = at_site(ds, effective_rank(ds), architecture(ds).plotted[1])
+    rank = effective_rank(select_site(ds, architecture(ds).plotted[1]))
     return xr.ufuncs.log((rank - PATHOLOGIES["one_dimensional_signal"].origin).clip(min=np.exp(SMALLEST_LOG)))
 
 
 def _log_one_sidedness(ds: xr.Dataset) -> xr.DataArray:
     z = architecture(ds).plotted[2]
-    variance = at_site(ds, get(ds, "mu2_signal", log=True), z)
-    product = at_site(ds, get(ds, "nu1_plus_minus_signal", log=True), z)
+    variance = get(select_site(ds, z), "mu2_signal", log=True)
+    product = get(select_site(ds, z), "nu1_plus_minus_signal", log=True)
     return (product - variance.where(variance > -np.inf)).clip(min=SMALLEST_LOG)
 
 
@@ -334,11 +334,11 @@ def _log_kurtosis(ds: xr.Dataset) -> xr.DataArray:
     """log of E_c μ₄,c(z)/E_c μ₂,c(z)²: μ₄(z) itself where batch norm gives every channel a variance of 1."""
     kind = architecture(ds)
     z = kind.plotted[2]
-    fourth = at_site(ds, get(ds, "mu4_signal", log=True), z)
+    fourth = get(select_site(ds, z), "mu4_signal", log=True)
     if kind.name != "vanilla":
         return fourth.where(fourth > -np.inf)
-    square = 2 * at_site(ds, get(ds, "mu2_signal", log=True), z)
-    spread = at_site(ds, get(ds, "var_mu2_signal", log=True), z)
+    square = 2 * get(select_site(ds, z), "mu2_signal", log=True)
+    spread = get(select_site(ds, z), "var_mu2_signal", log=True)
     second = xr.ufuncs.logaddexp(square, spread)
     return fourth - second.where(second > -np.inf)
 

@@ -63,7 +63,7 @@ def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False) ->
     row = MOMENTS.get(name) or STATISTICS[name]
     if log and getattr(row, "signed", False):
         raise RequestError(f"'{name}' may be negative and has no logarithm; use nu1_abs_signal, or log=False")
-    stored = _moment(ds, name, channels)
+    stored = stored_moment(ds, name, channels)
     signal, noise = scale_orders(name)
     scale = _scale(ds, "signal", signal) + _scale(ds, "noise", noise)
     if log:
@@ -141,19 +141,19 @@ def increments(
     if by not in ("layer", "step"):
         raise RequestError(f"by='{by}' is not one of layer, step")
     kind = architecture(ds)
-    values = get(ds, of, log=True)
-    values = values.where(values != -np.inf)  # of a dead net no increment is defined
-    present = [str(site) for site in np.atleast_1d(values["site"].values)] if "site" in values.coords else []
+    present = [str(site) for site in np.atleast_1d(ds["site"].values)] if "site" in ds.coords else []
     if by == "layer":
         steps = {"layer": (kind.output, "input")}
     else:
         steps = {step: pair for step, pair in kind.steps.items() if set(pair) <= set(present)}
     wanted = [site for pair in (steps or kind.steps).values() for site in pair]
     lacking = [site for site in dict.fromkeys(wanted) if site not in present]
-    if lacking or "site" not in values.dims:
+    if lacking or "site" not in ds.dims:
         raise MissingError(
             f"increments by {by} need the sites {', '.join(dict.fromkeys(wanted))}; this cube has {', '.join(present)}"
         )
+    values = get(ds.sel(site=[site for site in present if site in wanted]), of, log=True)
+    values = values.where(values != -np.inf)  # of a dead net no increment is defined
     parts = [values.sel(site=end, drop=True) - values.sel(site=start, drop=True) for end, start in steps.values()]
     log_increment = (
         parts[0] if by == "layer" else xr.concat(parts, "step").assign_coords(step=list(steps)).transpose(..., "step")
@@ -208,7 +208,7 @@ def alive(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
     >>> bool(mx.alive(ds).all())
     True
     """
-    stored = at_site(ds, _moment(ds, "nu2_signal", channels=False), site)
+    stored = stored_moment(select_site(ds, site), "nu2_signal", channels=False)
     return _named(stored != 0, "alive", "ν₂ > 0", "whether the signal is not all zero")
 
 
@@ -223,24 +223,27 @@ def architecture(ds: xr.Dataset) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def at_site(ds: xr.Dataset, values: xr.DataArray, site: str = "output") -> xr.DataArray:
-    """Values at a site, by name or `output`; as they are if the cube was already selected to one site.
+def select_site(ds: xr.Dataset, site: str = "output") -> xr.Dataset:
+    """The cube at one site, by name or `output`; as it is if it was already selected to one.
+
+    Selecting before anything is computed leaves the other sites alone.
 
     Raises
     ------
     MissingError
         The cube lacks that site.
     """
-    if "site" not in values.dims:
-        return values
-    name = architecture(ds).output if site == "output" else site
-    present = [str(label) for label in values["site"].values]
+    if "site" not in ds.dims:
+        return ds
+    kind = architecture(ds)
+    name = kind.output if site == "output" else site
+    present = [str(label) for label in ds["site"].values]
     if name not in present:
         raise MissingError(f"the cube lacks the site '{name}'; it has {', '.join(present)}")
-    return values.sel(site=name)
+    return ds.sel(site=name).assign_attrs(architecture=kind.name)
 
 
-def _moment(ds: xr.Dataset, name: str, channels: bool) -> xr.DataArray:
+def stored_moment(ds: xr.Dataset, name: str, channels: bool) -> xr.DataArray:
     """A stored moment, of the rescaled tensors."""
     variable, dim = ("channel_moments", "moment") if channels else ("pooled_moments", "pooled_moment")
     if channels and variable not in ds:

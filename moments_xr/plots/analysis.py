@@ -177,8 +177,8 @@ def diffusion(tree: xr.DataTree | xr.Dataset, backend: Backend | None = None) ->
         "xlim": (float(widths[0]) / 1.35, float(widths[-1]) * 1.35),
         "xticks": [(int(width), str(width)) for width in widths],
     }
-    dead = max(int(fit["dead"].max()) for fit in fits.values())
-    note = f"up to {dead} dead at a width left out" if dead else ""
+    dead = max(float(fit["dead"].max()) for fit in fits.values())
+    note = f"up to {dead:.0f} dead at a width left out" if dead > 0 else ""
     plain, scaled = _by_width(fits, chosen), _by_width(fits, chosen, times_width=True)
     return layout(
         [
@@ -204,7 +204,7 @@ def _fits(tree: xr.DataTree | xr.Dataset) -> dict[str, xr.Dataset]:
     if not all("diffusion" in fit for fit in found.values()):
         raise MissingError("diffusion is of vanilla nets, and these are not")
     reduced: dict[str, xr.Dataset] = compute({of: fit[wanted] for of, fit in found.items()})[0]
-    return reduced
+    return {of: fit.sortby("network.width") for of, fit in reduced.items()}
 
 
 def _by_width(fits: dict[str, xr.Dataset], backend: Backend, times_width: bool = False) -> hv.Overlay:

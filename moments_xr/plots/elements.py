@@ -93,12 +93,13 @@ def plain(x: np.ndarray, y: np.ndarray, label: str, line: Line, backend: Backend
 def intervals(
     x: np.ndarray, estimate: np.ndarray, low: np.ndarray, high: np.ndarray, label: str, line: Line, backend: Backend
 ) -> hv.Overlay:
-    """Points with bars from `low` to `high`."""
-    bars = hv.ErrorBars((x, estimate, estimate - low, high - estimate), "x", ["value", "below", "above"])
+    """Points with bars from `low` to `high`, where these are known."""
     points = hv.Scatter((x, estimate), "x", "value", label=label)
-    return bars.opts(hv.opts.ErrorBars(**line.bars(backend), backend=backend)) * points.opts(
-        hv.opts.Scatter(**line.points(backend), backend=backend)
-    )
+    drawn = hv.Overlay([points.opts(hv.opts.Scatter(**line.points(backend), backend=backend))])
+    if not np.isfinite(high - low).any():
+        return drawn
+    bars = hv.ErrorBars((x, estimate, estimate - low, high - estimate), "x", ["value", "below", "above"])
+    return bars.opts(hv.opts.ErrorBars(**line.bars(backend), backend=backend)) * drawn
 
 
 def level(value: float, backend: Backend) -> hv.HLine:

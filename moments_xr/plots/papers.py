@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from moments_xr.analysis.growth import predicted_power_law
-from moments_xr.analysis.sensitivity import architecture, at_site, chi, effective_rank, get, increments
+from moments_xr.analysis.sensitivity import architecture, chi, effective_rank, get, increments, select_site
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.plots import elements
 from moments_xr.plots.theme import BLUE, PURPLE, RED, Backend, Line, depth_colours, layout, panel, symbol
@@ -76,8 +76,8 @@ def figure2(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     wanted = layers[-1] * np.arange(1, 5) / 4
     depths = np.unique([layers[np.abs(layers - depth).argmin()] for depth in wanted])
     chosen = ds.sel(layer=depths)
-    signal = at_site(chosen, get(chosen, "nu2_signal", log=True))
-    noise = at_site(chosen, get(chosen, "mu2_noise", log=True))
+    signal = get(select_site(chosen), "nu2_signal", log=True)
+    noise = get(select_site(chosen), "mu2_noise", log=True)
     start = np.log(chosen["input_mu2_signal"]) if "input_mu2_signal" in chosen else 0.0
     panels = []
     for values, name in ((signal - start, "log_nu2"), (noise, "log_mu2")):
@@ -102,7 +102,7 @@ def figure2(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
 
 def figure3(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Vanilla nets: the signal becomes one-dimensional."""
-    drawn = elements.bands({"increment": increments(ds), "reff_signal": at_site(ds, effective_rank(ds))})
+    drawn = elements.bands({"increment": increments(ds), "reff_signal": effective_rank(select_site(ds))})
     xlabel = _xlabel(ds, backend)
     looks = {"increment": (Line(BLUE), "increment of sensitivity"), "reff_signal": (Line(PURPLE), "effective rank")}
     return [
@@ -120,7 +120,7 @@ def figure4(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     if architecture(ds).name == "bn_res":
         raise RequestError("fig4 is of feed-forward nets, and this is a cube of a residual one: draw fig5")
     parts = {**_steps(ds, {"bn": "bn", "act": "act"}), "increment": increments(ds)}
-    drawn = elements.bands({**parts, "chi": at_site(ds, chi(ds, log=True)), **_signal(ds)}, logs=["chi"])
+    drawn = elements.bands({**parts, "chi": chi(select_site(ds), log=True), **_signal(ds)}, logs=["chi"])
     return [
         _increments(ds, {name: drawn[name] for name in parts}, backend),
         _sensitivity(ds, drawn["chi"], backend, logy=True),
@@ -131,7 +131,7 @@ def figure4(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
 def figure5(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Batch-normalised residual nets: well-behaved, with the power law that the increments predict."""
     parts = _steps(ds, {"unit_bn": "bn", "unit_act": "act", "unit_increment": "unit"})
-    pieces = {**parts, "chi": at_site(ds, chi(ds, log=True)), **_signal(ds, "unit_")}
+    pieces = {**parts, "chi": chi(select_site(ds), log=True), **_signal(ds, "unit_")}
     drawn = elements.bands(pieces, logs=["chi"])
     law = predicted_power_law(ds).compute()
     return [
@@ -164,10 +164,10 @@ def _signal(ds: xr.Dataset, prefix: str = "") -> dict[str, xr.DataArray]:
     """Effective ranks and moments of z, under the names of their symbols."""
     _, ranked, z = architecture(ds).plotted
     return {
-        f"{prefix}reff_noise": at_site(ds, effective_rank(ds, "noise"), ranked),
-        f"{prefix}reff_signal": at_site(ds, effective_rank(ds, "signal"), ranked),
-        f"{prefix}mu4": at_site(ds, get(ds, "mu4_signal"), z),
-        f"{prefix}nu1_abs": at_site(ds, get(ds, "nu1_abs_signal"), z),
+        f"{prefix}reff_noise": effective_rank(select_site(ds, ranked), "noise"),
+        f"{prefix}reff_signal": effective_rank(select_site(ds, ranked), "signal"),
+        f"{prefix}mu4": get(select_site(ds, z), "mu4_signal"),
+        f"{prefix}nu1_abs": get(select_site(ds, z), "nu1_abs_signal"),
     }
 
 
