@@ -67,11 +67,12 @@ def why_no_theorem(ds: xr.Dataset) -> str | None:
     return None
 
 
-def unit_bounds(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+def unit_bounds(ds: xr.Dataset, embedding: bool = True) -> tuple[xr.DataArray, xr.DataArray]:
     """ρ_min and ρ_max of Theorem 4, from the extremes over the measured residual units of means over realizations.
 
     ρ = (δ^{2H} μ₂ − μ₂')/μ₂' with δ = δχ^{l,1} for every layer of a unit, and μ₂(y^{l,H}) taken as that of its first
-    layer, whose expectation is v μ₂(x^{l,1}). The embedding counts as a unit, μ₂(y⁰) ≈ μ₂(x⁰): hence l + 1 in the theorem.
+    layer, whose expectation is v μ₂(x^{l,1}). The `embedding` counts as a unit, μ₂(y⁰) ≈ μ₂(x⁰), hence l + 1 in the
+    theorem; for l ≫ 1 it may be left out.
     """
 
     def mean_log(name: str, site: str) -> xr.DataArray:
@@ -80,6 +81,8 @@ def unit_bounds(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
     log_delta = mean_log("chi", "conv") - mean_log("chi", "input")
     power = exp(2 * int(told(ds, "unit_depth", 2)) * log_delta)
     mu2 = float(told(ds, "weight_variance", 2.0)) * exp(mean_log("mu2_signal", "act"))
-    embedded = exp(log_mean(log(ds["input_mu2_signal"]))) if "input_mu2_signal" in ds else xr.DataArray(1.0)
-    low, high = minimum(mu2.min("layer"), embedded), maximum(mu2.max("layer"), embedded)
+    low, high = mu2.min("layer"), mu2.max("layer")
+    if embedding:
+        embedded = exp(log_mean(log(ds["input_mu2_signal"]))) if "input_mu2_signal" in ds else xr.DataArray(1.0)
+        low, high = minimum(low, embedded), maximum(high, embedded)
     return (power.min("layer") * low - high) / high, (power.max("layer") * high - low) / low

@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from moments_xr.analysis.expectation import unit_bounds
 from moments_xr.analysis.growth_models import (
     ANSWERS,
     JUDGED,
     RANGES,
     SHALLOWEST,
-    exponent_bounds,
     judge,
     power_law,
     predicted_exponent,
@@ -25,7 +25,7 @@ from moments_xr.analysis.growth_models import (
 )
 from moments_xr.analysis.network import told
 from moments_xr.analysis.realizations import GROUPS, curves, described, fitted, log_mean, text
-from moments_xr.analysis.sensitivity import chi, get, select_site
+from moments_xr.analysis.sensitivity import chi, select_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -164,10 +164,8 @@ def _residual(ds: xr.Dataset) -> xr.Dataset:
     core = partial(predicted_exponent, unit_depth=_unit_depth(ds))
     result = fitted(core, outputs, rows, core_dims=[["realization", "layer", "site"]]).assign(kappa=law["kappa"])
     with suppress(MissingError):
-        means = [*_log_means(chi(ds, log=True), UNIT_SITES[:2]), *_log_means(get(ds, "mu2_signal", log=True), ["act"])]
-        bounds = {"tau_min": "least exponent by Theorem 4", "tau_max": "greatest exponent by Theorem 4"}
-        extremes = partial(exponent_bounds, unit_depth=_unit_depth(ds))
-        result = result.merge(fitted(extremes, bounds, *means, core_dims=[["layer"]] * 3))
+        for name, side, rho in zip(("tau_min", "tau_max"), ("least", "greatest"), unit_bounds(ds, False), strict=True):
+            result[name] = (0.5 * rho).drop_attrs().assign_attrs(described(f"{side} exponent by Theorem 4"))
     return result
 
 

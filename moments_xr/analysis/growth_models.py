@@ -219,17 +219,6 @@ def power_law(log_input: Array, log_unit: Array, log_output: Array, layers: Arra
     return tau, kappa
 
 
-def exponent_bounds(log_input: Array, log_unit: Array, log_mu2: Array, unit_depth: int) -> Sequence[float]:
-    """Theorem 4's ½ρ_min and ½ρ_max, from logs of means at each unit: χ at its input and after its first convolution, and
-    μ₂(x^{l,1}), in proportion to which E μ₂(y^{l,1}) is. The unit's other layers are taken like its first."""
-    known = np.isfinite(log_input + log_unit + log_mu2)
-    if not known.any():
-        return np.nan, np.nan
-    power = 2 * unit_depth * (log_unit - log_input)[known]
-    spread = np.ptp(log_mu2[known])
-    return 0.5 * np.expm1(power.min() - spread), 0.5 * np.expm1(power.max() + spread)
-
-
 def predicted_exponent(rows: Array, unit_depth: int) -> tuple[Array, Array, Array]:
     """Predicted τ and its interval, from rows (realization, layer, [input, conv]) of log χ.
 

@@ -151,6 +151,7 @@ def fitted(
         dask="parallelized",
         output_dtypes=["f8"],
         dask_gufunc_kwargs={"output_sizes": {"output": len(outputs)}},
+        keep_attrs=False,
     )
     table = {name: result.isel(output=k) for k, name in enumerate(outputs)}
     return xr.Dataset({name: values.assign_attrs(described(outputs[name])) for name, values in table.items()})
@@ -196,7 +197,7 @@ def normal_law(count: Array, mean: Array, m2: Array) -> list[Array]:
 def text(function: Callable[..., str], long_name: str, *arrays: xr.DataArray) -> xr.DataArray:
     """Words from numbers (or other words), element by element; lazy."""
     words: xr.DataArray = xr.apply_ufunc(
-        np.vectorize(function, otypes=[object]), *arrays, dask="parallelized", output_dtypes=[object]
+        np.vectorize(function, otypes=[object]), *arrays, dask="parallelized", output_dtypes=[object], keep_attrs=False
     )
     return words.assign_attrs(described(long_name))
 
