@@ -68,9 +68,9 @@ def half_difference(ds: xr.Dataset, of: str, variance: Callable[[xr.Dataset, str
     return xr.DataArray(sum(weight * -0.5 * variance(ds, name) for name, weight in DECOMPOSED[of].items()))
 
 
-def pooled_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
-    """Var_c(q_c)/(N q²) of a moment at each layer's output, from its variance over channels."""
-    output = select_site(ds)
+def pooled_variance(ds: xr.Dataset, of: str, site: str = "output") -> xr.DataArray:
+    """Var_c(q_c)/(N q²) of a moment at a site, from its variance over channels."""
+    output = select_site(ds, site)
     log_mean = get(output, of, log=True)
     log_ratio = get(output, f"var_{of}", log=True) - 2 * log_mean.where(log_mean > -inf)
     variance: xr.DataArray = exp(log_ratio) / width(ds)

@@ -80,6 +80,9 @@ def decompose(ds: xr.Dataset, of: str = "chi", method: Method = "auto") -> xr.Da
     chosen = ("branches" if "branch_log_increment" in ds else "theory") if method == "auto" else method
     log_increment = increments(ds, of, log=True)
     terms, influences = ESTIMATORS[chosen](ds, of, log_increment)
+    alive = log_increment.notnull()
+    terms = {name: values.where(alive) if "realization" in values.dims else values for name, values in terms.items()}
+    influences = {name: values.where(alive) for name, values in influences.items()}
     terms["log_increment"] = influences["log_increment"] = log_increment
     influences["s"] = terms["s"]
     result = {name: values.transpose(..., "layer") for name, values in terms.items()}
@@ -140,10 +143,23 @@ def branch_terms(realised: NDArray[Any], redrawn: NDArray[Any], weights: NDArray
     expected = mean @ weights
     covariance = np.einsum("...bi,...bj->...ij", deviation, deviation) / (count - 1)[..., None, None]
     s_variance = np.einsum("...ij,i,j->...", covariance, weights, weights)
-    # m̃ is about −½ of the variance, whose estimate varies by 2σ⁴/(K−1); the square of the estimate is σ⁴(K+1)/(K−1)
-    m_tilde_variance = np.einsum("...ij,i,j->...", covariance**2, weights, weights) / (2 * (count + 1))
+    # m̃ is about −½ of the variance, and estimates of (co)variances of normal values vary by 2c²/(K−1)
+    m_tilde_variance = np.einsum("...ij,i,j->...", _squared(covariance, count), weights, weights) / (2 * (count - 1))
+    m_tilde_variance = np.maximum(m_tilde_variance, 0.0)
     m_bar_error = np.sqrt(s_variance / count + m_tilde_variance)
     return [expected - m_tilde, m_tilde, realised - expected, s_variance, m_bar_error, np.sqrt(m_tilde_variance)]
+
+
+def _squared(covariance: NDArray[Any], count: NDArray[Any]) -> NDArray[Any]:
+    """Squares of the covariances of normal values (..., i, j) from their estimates, without bias from 3 redraws on."""
+    dof = (count - 1)[..., None, None]
+    square, variances = covariance**2, np.diagonal(covariance, axis1=-2, axis2=-1)
+    product = variances[..., :, None] * variances[..., None, :]
+    return np.where(
+        dof > 1,
+        (square - product / dof) * dof**2 / ((dof + 2) * np.maximum(dof - 1, 1)),
+        square / 3,
+    )
 
 
 def _from_theory(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> Terms:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import xarray as xr
 from xarray.ufuncs import exp, isfinite, log, maximum, minimum
 
+from moments_xr.analysis.channels import pooled_variance
 from moments_xr.analysis.network import fact, told
 from moments_xr.analysis.realizations import log_mean
 from moments_xr.analysis.sensitivity import architecture, get, select_site
@@ -38,7 +39,17 @@ def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
             gain = 0.5 * exp(log_at("mu2_signal" if of == "nu2_signal" else of, z) - before)
         if of == "mu2_signal":
             gain = gain - exp(log_at("nu1_plus_minus_signal", z) - before)
+    if kind == "bn_ff" and of == "mu2_noise":
+        gain = gain * exp(0.5 * _spread(ds, of, "norm"))
     return log(gain).where(isfinite(before))
+
+
+def _spread(ds: xr.Dataset, of: str, site: str) -> xr.DataArray | float:
+    """Variance of a mean over N channels, relative: its logarithm is lower by half of that; nothing where not measured."""
+    try:
+        return pooled_variance(ds, of, site)
+    except MissingError:
+        return 0.0
 
 
 def _unit_gain(ds: xr.Dataset, of: str, variance: float, log_at: Callable[[str, str], xr.DataArray]) -> xr.DataArray:
