@@ -188,3 +188,19 @@ def test_cubes_made_elsewhere_may_hold_log_chi():
     assert mx.summary(ds).increment_chi.sel(layer=2, statistic="median") == 1
     with pytest.raises(LookupError, match="lacks nu2_signal"):
         mx.alive(ds)
+
+
+def test_a_node_that_lacks_a_piece_is_nan_and_says_why(small):
+    sweep = {"network.architecture": ["bn_res", "vanilla"]}
+    tree = mx.run(small(realizations=3, sweep=sweep), progress=False)
+    answer = tree.moments.channel_fluctuation()
+    by_node = answer.channel_fluctuation.transpose("network.architecture", "realization", "layer")
+    assert by_node.sel({"network.architecture": "bn_res"}).isnull().all()
+    vanilla = mx.channel_fluctuation(tree["network.architecture=vanilla"].to_dataset())
+    np.testing.assert_array_equal(by_node.sel({"network.architecture": "vanilla"}), vanilla)
+    assert answer.channel_fluctuation.attrs == vanilla.attrs
+    assert answer.attrs["not_available"].startswith("network.architecture=bn_res: channels of a residual net")
+    theorems = tree.moments.check_theorems()
+    assert theorems.statement.sel({"network.architecture": "vanilla"}, drop=True).isnull().sum() == 2
+    with pytest.raises(LookupError, match="no redraws"):
+        tree.moments.decompose(method="branches")

@@ -112,7 +112,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
         {"range": list(RANGES)},
     )
     with suppress(MissingError):
-        result = result.merge(_residual(ds if layers is None else ds.sel(layer=slice(first, last))))
+        result = result.assign(_residual(ds if layers is None else ds.sel(layer=slice(first, last))).data_vars)
     for name, symbol in SYMBOLS.items():
         if name in result:
             result[name].attrs["symbol"] = symbol

@@ -9,6 +9,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import xarray as xr
 
+from moments_xr.errors import MissingError
+
 P = ParamSpec("P")
 T = TypeVar("T", xr.DataArray, xr.Dataset)
 
@@ -16,17 +18,29 @@ T = TypeVar("T", xr.DataArray, xr.Dataset)
 def along_sweep(
     function: Callable[Concatenate[xr.Dataset, P], T],
 ) -> Callable[Concatenate[xr.Dataset | xr.DataTree, P], T]:
-    """Let a function of a cube take a sweep: applied to each node, it returns one Dataset along the swept coordinates."""
+    """Let a function of a cube take a sweep: applied to each node, it returns one Dataset along the swept coordinates.
+
+    A node whose cube lacks what the function needs is NaN, and the result's attribute `not_available` says why; if that is
+    so of all nodes, it is an error.
+    """
 
     @wraps(function)
     def wrapper(ds: xr.Dataset | xr.DataTree, *args: P.args, **kwargs: P.kwargs) -> T:
         if isinstance(ds, xr.Dataset):
             return function(ds, *args, **kwargs)
-        results = {}
+        results, lacking = {}, {}
         for name in points(ds):
-            result: xr.DataArray | xr.Dataset = function(ds[name].to_dataset(), *args, **kwargs)
+            try:
+                result: xr.DataArray | xr.Dataset = function(ds[name].to_dataset(), *args, **kwargs)
+            except MissingError as error:
+                result, lacking[name] = xr.Dataset(), error
             results[name] = result.to_dataset() if isinstance(result, xr.DataArray) else result
-        return combine(results, points(ds))  # type: ignore[return-value]
+        if lacking and len(lacking) == len(results):
+            raise next(iter(lacking.values()))
+        combined = combine(results, points(ds))
+        if lacking:
+            combined.attrs["not_available"] = "; ".join(f"{name}: {error}" for name, error in lacking.items())
+        return combined  # type: ignore[return-value]
 
     return wrapper  # type: ignore[return-value]
 
