@@ -12,7 +12,18 @@ from moments_xr.analysis.growth import predicted_power_law
 from moments_xr.analysis.sensitivity import architecture, chi, effective_rank, get, increments, select_site
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.plots import elements
-from moments_xr.plots.theme import BLUE, PURPLE, RED, Backend, Line, depth_colours, layout, panel, symbol
+from moments_xr.plots.theme import (
+    BLUE,
+    PURPLE,
+    RED,
+    Backend,
+    Line,
+    chosen_backend,
+    depth_colours,
+    layout,
+    panel,
+    symbol,
+)
 
 FEW = 20
 LARGEST_LOG = 690.0
@@ -58,11 +69,7 @@ def figure(ds: xr.Dataset | xr.DataTree, kind: str, backend: Backend | None = No
         raise RequestError(f"{kind} is of one cube, and this is a sweep: choose a node, as {names}")
     if ds.sizes.get("realization") == 0 or ds.sizes.get("layer") == 0:
         raise MissingError(f"{kind}: the cube has no finished realization, or no layer")
-    current = hv.Store.current_backend
-    chosen: Backend = backend or ("bokeh" if current == "bokeh" else "matplotlib")
-    for needed in ("matplotlib", "bokeh"):
-        hv.renderer(needed)
-    hv.Store.set_current_backend(current)
+    chosen = chosen_backend(backend)
     try:
         panels = FIGURES[kind](ds if "layer" in ds.dims else ds.expand_dims("layer"), chosen)
     except MissingError as error:
