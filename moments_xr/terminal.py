@@ -10,6 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
+WIDEST = 11
+"""Characters of a cell, so that five depths fit a terminal of 80."""
+
 COLOURS = {"present": "red", "absent": "green", "undecided": "yellow"}
 
 
@@ -34,7 +37,7 @@ def summary_table(table: xr.Dataset, realizations: int, title: str = "") -> Tabl
 def print_analysis(out: Console, results: Mapping[str, xr.Dataset], realizations: int, title: str = "") -> None:
     """Verdicts, growth, laws, theorems and summary of a cube."""
     verdicts = results["classify"]
-    alive = f"; {float(verdicts['alive']):.0%} alive at the last layer" if "alive" in verdicts else ""
+    alive = f"; {100 * float(verdicts['alive']):.0f} % alive at the last layer" if "alive" in verdicts else ""
     overall = str(verdicts["overall"].values).replace("_", " ")
     out.print(f"[bold]{title + ': ' if title else ''}{overall}[/bold] ({realizations} realizations{alive})")
     out.print(_verdict_table(verdicts))
@@ -98,7 +101,9 @@ def _cell(values: xr.DataArray) -> str:
     if values.ndim == 0:
         return f"{float(values):.3g}"
     median, low, high = (float(value) for value in values)
-    return f"{median:.4g}\n[dim]{low:.3g}–{high:.3g}[/dim]"
+    band = f"{low:.3g}–{high:.3g}"
+    band = band if len(band) <= WIDEST else band.replace("–", "–\n")
+    return f"{median:.4g}\n[dim]{band}[/dim]"
 
 
 def duration(seconds: float) -> str:
