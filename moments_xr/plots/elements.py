@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from dask.base import compute
 
+from moments_xr.analysis.realizations import log_mean
 from moments_xr.analysis.summary import percentiles
 from moments_xr.plots.theme import GREY, Backend, Line
 
@@ -43,7 +44,7 @@ def bands(
     lazy = {}
     for name, values in quantities.items():
         values = values if "realization" in values.dims else values.expand_dims("realization")
-        mean = _log_mean(values) if name in logs else values.mean("realization")
+        mean = log_mean(values) if name in logs else values.mean("realization")
         if errors and name in errors:
             ends = [mean - 2 * errors[name], mean + 2 * errors[name]]
             spread = xr.concat(ends, "statistic").assign_coords(statistic=list(ONE_SIGMA))
@@ -61,13 +62,6 @@ def bands(
         )
         for name, (mean, spread, undefined) in reduced.items()
     }
-
-
-def _log_mean(logs: xr.DataArray) -> xr.DataArray:
-    """Log of the mean over realizations, which never overflows."""
-    top = logs.max("realization")
-    mean: xr.DataArray = top + xr.ufuncs.log(xr.ufuncs.exp(logs - top).mean("realization"))
-    return mean
 
 
 def area(band: Band, label: str, line: Line, backend: Backend, logy: bool = False) -> hv.Area:
