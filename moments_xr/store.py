@@ -30,7 +30,7 @@ FAST = BloscCodec(cname="lz4", clevel=1, shuffle="shuffle")
 """Of channel moments: read faster than Zstandard's, and nearly as small (`benchmarks/codecs.py`)."""
 
 FEW_CHUNKS = 64
-CHUNK_BYTES = 1 << 26
+CHUNK_BYTES = 1 << 27
 """Above so many chunks, and up to so many bytes each, blocks are joined: a task of Dask costs about a millisecond."""
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from dask.base import is_dask_collection
 
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
@@ -266,23 +268,25 @@ def _input_mu2(ds: xr.Dataset) -> xr.DataArray:
 
 def _log(values: xr.DataArray) -> xr.DataArray:
     """Logarithm, −inf of zero without a warning; lazy."""
-
-    def quiet(array: np.ndarray) -> Any:
-        with np.errstate(divide="ignore"):
-            return np.log(array)
-
-    result: xr.DataArray = xr.apply_ufunc(quiet, values, dask="parallelized", output_dtypes=["f8"])
-    return result
+    return _elementwise(np.log, values)
 
 
 def _exp(values: xr.DataArray | float) -> xr.DataArray:
     """Exponential, inf beyond float64 without a warning; lazy."""
+    return _elementwise(np.exp, values)
+
+
+def _elementwise(function: Callable[[Any], Any], values: xr.DataArray | float) -> xr.DataArray:
+    """A function of each element, in float64 without warnings; Dask fuses it with what stands before and after."""
 
     def quiet(array: np.ndarray) -> Any:
-        with np.errstate(over="ignore"):
-            return np.exp(array)
+        with np.errstate(divide="ignore", over="ignore"):
+            return function(array)
 
-    result: xr.DataArray = xr.apply_ufunc(quiet, values, dask="parallelized", output_dtypes=["f8"])
+    def apply(array: Any) -> Any:
+        return array.map_blocks(quiet, dtype="f8") if is_dask_collection(array) else quiet(array)
+
+    result: xr.DataArray = xr.apply_ufunc(apply, values, dask="allowed")
     return result
 
 
