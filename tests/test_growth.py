@@ -217,6 +217,15 @@ def test_a_range_of_layers_can_be_chosen():
             fit_growth(ds, wrong)
 
 
+def test_layers_in_any_order():
+    ds = make_cube(walks(EXPONENTIAL, 12), LAYERS)
+    back = ds.isel(layer=slice(None, None, -1))
+    xr.testing.assert_identical(fit_growth(back), fit_growth(ds))
+    xr.testing.assert_identical(fit_growth(back, (8, 40)), fit_growth(ds, (8, 40)))
+    with pytest.raises(LookupError, match="the cube has no layer"):
+        fit_growth(ds.isel(layer=slice(0)))
+
+
 def test_bounded_growth_after_a_rise():
     fit = fit_growth(make_cube(walks(1.5 * (1 - np.exp(-LAYERS / 12)), 100, walk=1e-3), LAYERS))
     assert fit.growth.item() == "bounded" and fit.changes_with_range
@@ -236,16 +245,16 @@ def test_too_few_realizations_are_not_judged_and_the_status_says_so():
     rows[:3, 30:] = np.nan
     fit = fit_growth(make_cube(rows, LAYERS))
     assert fit["count"] == 7 and fit.growth.item() == "undecided"
-    assert fit.status.item() == "too few realizations (R = 7 alive at layer 100, at least 8)"
+    assert fit.status.item() == "too few realizations (χ is defined down to layer 100 in 7, at least 8)"
     assert np.isfinite([fit.gamma_low, fit.support]).all() and np.isnan(fit.exponent_high)
     assert fit_growth(make_cube(rows, LAYERS), (2, 60)).growth.item() == "exponential", "all are alive there"
     one = fit_growth(make_cube(rows, LAYERS).isel(realization=5))
-    assert "R = 1 alive" in one.status.item()
+    assert "in 1, at least 8" in one.status.item()
     assert one.gamma == pytest.approx(np.polyfit(LAYERS[3:], rows[5, 3:], 1)[0])
     assert np.isnan([one.gamma_low, one.gamma_high, one.tau_low, one.exponent_low, one.support]).all()
     for nobody in (rows * np.nan, rows[:0]):
         fit = fit_growth(make_cube(nobody, LAYERS))
-        assert "R = 0 alive" in fit.status.item() and np.isnan(fit.gamma)
+        assert "in 0, at least 8" in fit.status.item() and np.isnan(fit.gamma)
 
 
 def test_too_few_layers_are_not_judged_and_the_status_says_so(cubes):

@@ -97,12 +97,18 @@ def test_false_alarms_are_rare(curve):
 def test_shallow_or_few_is_undecided():
     shallow = mx.classify(make_cube(rank=1.01, layers=np.arange(1, 13)))
     assert shallow.verdict.sel(pathology="one_dimensional_signal") == "undecided"
-    assert "too shallow" in str(shallow.sentence.sel(pathology="one_dimensional_signal").values)
+    assert "no layer as deep as 16" in str(shallow.sentence.sel(pathology="one_dimensional_signal").values)
     few = mx.classify(make_cube(rank=1.01, realizations=FEWEST - 1))
     assert (few.verdict == "undecided").all() and few.overall == "undecided"
-    assert "fewer than 8 realizations" in str(few.sentence.sel(pathology="one_dimensional_signal").values)
+    assert "fewer than 8 living realizations" in str(few.sentence.sel(pathology="one_dimensional_signal").values)
     one = mx.classify(make_cube().isel(realization=0))
     assert (one.verdict == "undecided").all() and one.statistic.notnull().sum() >= 4
+
+
+def test_growth_over_few_layers_is_undecided():
+    """Over layers 2 to 6 an exponential behind an initial rise falls below l^−½ too."""
+    row = mx.classify(make_cube(gamma=0.1).isel(layer=slice(3))).sel(pathology="exploding_sensitivity")
+    assert row.verdict == "undecided" and "too few layers" in str(row.sentence.values)
 
 
 def test_what_approaches_the_threshold_is_undecided():
@@ -127,6 +133,50 @@ def test_what_is_not_measured_is_undecided_and_said():
     assert str(unranked.sentence.values).startswith("undecided (not measured)")
 
 
+def test_not_measured_is_said_once_and_only_of_what_is_undecided():
+    ds = make_cube(power=0.2)
+    ds.pooled_moments.loc[{"pooled_moment": "nu1_plus_minus_signal"}] = np.nan
+    row = mx.classify(ds).sel(pathology="pseudo_linearity")
+    assert row.verdict == "undecided" and str(row.sentence.values).count("undecided (not measured): ") == 1
+    ds.pooled_moments.loc[{"pooled_moment": "mu2_noise", "site": "act"}] *= 1.5
+    row = mx.classify(ds).sel(pathology="pseudo_linearity")
+    assert row.verdict == "absent" and "undecided" not in str(row.sentence.values)
+
+
+def test_another_site_is_not_taken_for_the_right_one():
+    """μ₄(z) is of z, and μ₂/ν₂ of the output, whatever the cube was selected to."""
+    ds = make_cube().assign_attrs(architecture="bn_ff")
+    for site, other in (("act", "fat_tails"), ("norm", "zero_dimensional_signal"), ("norm", "one_dimensional_signal")):
+        row = mx.classify(ds.sel(site=site)).sel(pathology=other)
+        assert row.verdict == "undecided", (site, other)
+        assert f"lacks the site '{'norm' if site == 'act' else 'act'}'; it has {site}" in str(row.sentence.values)
+    assert "alive" not in mx.classify(ds.sel(site="norm")) and "alive" in mx.classify(ds.sel(site="act"))
+
+
+def test_layers_in_any_order():
+    ds = make_cube(gamma=0.1)
+    xr.testing.assert_identical(mx.classify(ds.isel(layer=slice(None, None, -1))), mx.classify(ds))
+    with pytest.raises(LookupError, match="the cube has no layer"):
+        mx.classify(ds.isel(layer=slice(0)))
+
+
+def make_growth(mean, walk):
+    log_chi = mean + np.random.default_rng(0).normal(0, walk, (30, len(LAYERS))).cumsum(1)
+    return xr.Dataset({"log_chi": (("realization", "layer"), log_chi)}, {"layer": LAYERS}, {"architecture": "bn_ff"})
+
+
+def test_growth_that_is_not_exponential_in_words():
+    def sentence(ds):
+        row = mx.classify(ds).sel(pathology="exploding_sensitivity")
+        assert row.verdict == "absent"
+        return str(row.sentence.values)
+
+    saturated = sentence(make_growth(1.5 * (1 - np.exp(-LAYERS / 25)), 1e-3))
+    assert saturated == "χ stays bounded, over layers 14 to 200"
+    uncertain = sentence(make_growth(1.5 * (1 - np.exp(-LAYERS / 25)), 0.1))
+    assert "falls with depth as l^−p, p at least 1." in uncertain, "without an upper bound"
+
+
 def test_pseudo_linearity_needs_both():
     """Residual nets have δχ → 1 and fat-tailed ones ν₁⁺ν₁⁻/μ₂ → 0; neither alone makes layers linear."""
     assert mx.classify(make_cube(power=0.2)).verdict.sel(pathology="pseudo_linearity") == "absent"
@@ -141,6 +191,8 @@ def test_dead_nets_are_counted_not_judged():
     result = mx.classify(ds)
     assert float(result.alive) == pytest.approx(20 / 30)
     assert result.overall == "well-behaved"
+    ds.pooled_moments[10:25] = np.nan
+    assert float(mx.classify(ds).alive) == pytest.approx(5 / 15), "of what is there"
 
 
 def test_judge_is_an_exact_interval():
@@ -186,6 +238,9 @@ def test_real_nets(small, architecture):
     verdicts = dict(zip(PATHOLOGIES, result.verdict.values, strict=True))
     assert (verdicts["one_dimensional_signal"] == "present") == (architecture == "vanilla"), result.sentence.values
     assert (verdicts["exploding_sensitivity"] == "present") == (architecture == "bn_ff"), result.sentence.values
+    assert ("E_c μ₄/E_c μ₂² = " in str(result.sentence.sel(pathology="fat_tails").values)) == (
+        architecture == "vanilla"
+    )
     if architecture == "bn_res":
         assert str(result.overall.values) == "well-behaved", result.sentence.values
 

@@ -45,7 +45,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     AIC in the metric of a random walk, must agree in 97.5 % of resamplings of the realizations. This is asked of
     the whole range and of its halves in the logarithm of depth. The answer is that of the whole range if the deeper half
     gives it too, and for a power law also the shallower one; otherwise, with fewer than 8 realizations or layers, or
-    above layer 16, it is `undecided`. An initial rise that lasts through most of the range passes for a power law.
+    with none as deep as 16, it is `undecided`. An initial rise that lasts through most of the range passes for a power law.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     Raises
     ------
     MissingError
-        The cube lacks the site, or what χ needs.
+        The cube lacks the site, or what χ needs, or has no layer.
     RequestError
         `layers` is not a range of measured layers.
 
@@ -92,7 +92,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     >>> str(mx.fit_growth(ds).growth.values)
     'exponential'
     """
-    ds = ds if "layer" in ds.dims else ds.expand_dims("layer")
+    ds = by_depth(ds)
     first, last = judged_range(ds["layer"].values, layers)
     values = chi(select_site(ds, site), log=True).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
     depths = values["layer"].values
@@ -117,6 +117,14 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
         if name in result:
             result[name].attrs["symbol"] = symbol
     return result
+
+
+def by_depth(ds: xr.Dataset) -> xr.Dataset:
+    """The cube with its layers in order, from the shallowest."""
+    ds = ds if "layer" in ds.dims else ds.expand_dims("layer")
+    if not ds.sizes["layer"]:
+        raise MissingError("the cube has no layer")
+    return ds if ds["layer"].to_index().is_monotonic_increasing else ds.sortby("layer")
 
 
 def judged_range(measured: NDArray[Any], layers: tuple[int, int] | None) -> tuple[int, int]:

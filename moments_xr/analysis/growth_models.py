@@ -58,6 +58,11 @@ STEEPEST = 40.0
 """Largest |1 − p| that is told apart from infinity."""
 
 
+def enough(layers: Array) -> bool:
+    """Whether the layers measured can tell how anything grows."""
+    return bool(len(layers) >= FEWEST_LAYERS and layers[-1] >= SHALLOWEST)
+
+
 def spread_depths(layers: Array) -> list[Depths]:
     """Depths of the whole range, of its shallower and of its deeper half (in the logarithm); fewer if they coincide."""
     wanted = np.geomspace(layers[0], layers[-1], 5)
@@ -181,8 +186,7 @@ def judge(rows: Array, layers: Array) -> list[Any]:
     """
     rows, layers = rows[np.isfinite(rows).all(axis=1)], np.asarray(layers, dtype="f8")
     depths = spread_depths(layers)
-    enough = len(layers) >= FEWEST_LAYERS and layers[-1] >= SHALLOWEST
-    answers = [answer(rows, layers, triple) if enough else UNDECIDED for triple in depths]
+    answers = [answer(rows, layers, triple) if enough(layers) else UNDECIDED for triple in depths]
     fits = np.stack(mean_interval(np.stack([slopes(rows, x) for x in (layers, np.log(layers))], axis=1)), axis=1)
     compared = support(rows, layers) if len(rows) >= INTERVAL and len(layers) > 2 else (np.nan, np.nan)
     return [
@@ -193,11 +197,11 @@ def judge(rows: Array, layers: Array) -> list[Any]:
 def status(depths: Array, ends: Array, together: float, *numbers: float) -> str:
     """Why the answers are what they are, in words; `ends` are the first and last layer of each range."""
     *answers, count, p_low, p_high = numbers
-    if len(depths) < FEWEST_LAYERS or depths[-1] < SHALLOWEST:
+    if not enough(depths):
         measured = f"{len(depths)} measured from {depths[0]} to {depths[-1]}"
         return f"too few layers ({measured}; at least {FEWEST_LAYERS}, down to layer {SHALLOWEST})"
     if count < FEWEST_ROWS:
-        return f"too few realizations (R = {count:.0f} alive at layer {depths[-1]}, at least {FEWEST_ROWS})"
+        return f"too few realizations (χ is defined down to layer {depths[-1]} in {count:.0f}, at least {FEWEST_ROWS})"
     said = ", ".join(
         f"{ANSWERS[int(code)]} over layers {first} to {last}" for code, (first, last) in zip(answers, ends, strict=True)
     )

@@ -12,9 +12,10 @@ import xarray as xr
 from dask.base import is_dask_collection
 from numpy.typing import NDArray
 
-from moments_xr.analysis.growth import fit_growth
+from moments_xr.analysis.growth import by_depth, fit_growth
+from moments_xr.analysis.growth_models import enough
 from moments_xr.analysis.realizations import curves, described, fitted, mean_interval
-from moments_xr.analysis.sensitivity import alive, architecture, effective_rank, get, increments, select_site
+from moments_xr.analysis.sensitivity import architecture, effective_rank, get, increments, select_site, stored_moment
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError
 from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES
@@ -42,8 +43,8 @@ REASONS = (
     "",
     "the interval holds the threshold: more realizations would tell",
     "it moves towards the threshold: a deeper net would tell",
-    f"fewer than {FEWEST} realizations are alive at the last layer",
-    f"the last layer measured is above {SHALLOWEST}: too shallow to tell what happens with depth",
+    f"fewer than {FEWEST} living realizations have it at every layer",
+    f"no layer as deep as {SHALLOWEST} is measured: too shallow to tell what happens with depth",
     "fewer than 3 layers are measured",
 )
 DECIDED, STRADDLES, APPROACHES, FEW, SHALLOW, UNMEASURED_DEPTHS = range(6)
@@ -70,9 +71,15 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
     -------
     Variables (pathology): `verdict`, one of present, absent, undecided; `statistic` with its 95 % interval
     `statistic_low`, `statistic_high` over realizations; `threshold`; `onset`, the depth from which on the mean is beyond
-    it; `sentence`, all that in words. Scalars `overall` (`well-behaved`, the list of what is present, or `undecided`)
-    and `alive`, the fraction of realizations alive at the deepest layer. What the cube lacks makes a verdict
-    `undecided (not measured)` in words.
+    it (of exploding sensitivity, the first layer judged); `sentence`, all that in words. Scalars `overall`
+    (`well-behaved`, the list of what is present, or `undecided`) and `alive`, the fraction of realizations alive at the
+    deepest layer, of those whose ν₂ was measured there. What the cube lacks makes a verdict `undecided (not measured)` in
+    words.
+
+    Raises
+    ------
+    MissingError
+        The cube has no layer.
 
     Examples
     --------
@@ -81,7 +88,7 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
     >>> str(mx.classify(ds).verdict.sel(pathology="one_dimensional_signal").values)
     'absent'
     """
-    ds = ds if "layer" in ds.dims else ds.expand_dims("layer")
+    ds = by_depth(ds)
     ds = ds if "realization" in ds.dims else ds.expand_dims("realization")
     parts = []
     for name in PATHOLOGIES:
@@ -92,7 +99,9 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
     parts = [part.expand_dims("pathology") for part in parts]
     if any(is_dask_collection(part) for part in parts):
         parts = [part.chunk(pathology=1) for part in parts]  # text is not chunked by itself
-    result = xr.concat(parts, "pathology").assign_coords(pathology=list(PATHOLOGIES))
+    result = xr.concat(parts, "pathology", coords="minimal", compat="override").assign_coords(
+        pathology=list(PATHOLOGIES)
+    )
     if result["verdict"].chunks is not None:
         result = result.chunk(pathology=-1)
     result["overall"] = xr.apply_ufunc(
@@ -100,7 +109,8 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
         output_dtypes=[object],
     )  # fmt: skip
     with suppress(MissingError):
-        result["alive"] = alive(ds).isel(layer=-1, drop=True).mean("realization")
+        nu2 = stored_moment(_at(ds, architecture(ds).output), "nu2_signal", channels=False).isel(layer=-1, drop=True)
+        result["alive"] = (nu2 > 0).astype("f8").where(nu2.notnull()).mean("realization")
     for name, long_name in LONG_NAMES.items():
         if name in result:
             result[name].attrs = described(long_name)
@@ -141,8 +151,10 @@ def _limit(ds: xr.Dataset, name: str) -> xr.Dataset:
     above = row.side == "above"
     conditions = []
     lacking = ""
+    unscaled = name == "fat_tails" and architecture(ds).name == "vanilla"
     try:
-        conditions.append(Condition(row.symbol, STATISTICS[name](ds), row.threshold, above, row.origin))
+        symbol = "E_c μ₄/E_c μ₂²" if unscaled else row.symbol
+        conditions.append(Condition(symbol, STATISTICS[name](ds), row.threshold, above, row.origin))
     except MissingError as error:
         if name != "pseudo_linearity":
             raise
@@ -159,7 +171,8 @@ def _limit(ds: xr.Dataset, name: str) -> xr.Dataset:
         all_present = not lacking and set(codes) == {PRESENT}
         code = ABSENT if ABSENT in codes else PRESENT if all_present else UNDECIDED
         said = [_said(c, part, depth) for c, part in zip(conditions, split, strict=True)]
-        text = f"{row.long_name}: " if code == PRESENT else ""
+        undefined = code == UNDECIDED and not np.isfinite([part[0] for part in split]).all()
+        text = f"{row.long_name}: " if code == PRESENT else "undecided (not measured): " if undefined else ""
         text += "; ".join(said) + (f"; not measured: {lacking}" if lacking and code == UNDECIDED else "")
         return VERDICTS[code], text
 
@@ -246,7 +259,7 @@ def over_deeper_half(log_increments: xr.DataArray) -> xr.DataArray:
 def _said(condition: Condition, numbers: tuple[Any, ...], depth: int) -> str:
     value, low, high, _, reason, onset = numbers
     if not np.isfinite(value):
-        return f"undecided (not measured): {condition.symbol} is not defined in any realization down to layer {depth}"
+        return f"{condition.symbol} is not defined in any realization down to layer {depth}"
     interval = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
     side = "above" if (value > condition.threshold) else "below"
     text = f"{condition.symbol} = {value:.4g}{interval} at layer {depth}, {side} {condition.threshold:g}"
@@ -259,6 +272,7 @@ def _exploding(ds: xr.Dataset) -> xr.Dataset:
     row = PATHOLOGIES["exploding_sensitivity"]
     fit = fit_growth(ds)
     whole = fit.sel(range="all")
+    judged = ds["layer"].sel(layer=slice(whole["first_layer"].item(), whole["last_layer"].item())).values
     depths = (int(whole["first_layer"]), int(whole["last_layer"]))
 
     def words(growth: str, status: str, by_range: NDArray[Any], *numbers: float) -> tuple[Any, Any, Any]:
@@ -268,10 +282,12 @@ def _exploding(ds: xr.Dataset) -> xr.Dataset:
         if growth == "exponential":
             return "present", f"{row.long_name}: χ grows as exp(γ l), {rate}, {where}", float(depths[0])
         if growth in ("power", "bounded"):
-            law = f"as a power of depth, l^{tau:.3g}, not exponentially" if growth == "power" else "hardly at all"
-            return "absent", f"χ grows {law}, {where}", np.nan
-        if exponent_low > EXPONENTIAL and "exponential" not in by_range:
-            slower = f"δχ − 1 falls with depth as l^−p, p from {exponent_low:.2f} to {exponent_high:.2f}"
+            law = f"grows as a power of depth, l^{tau:.3g}, not exponentially" if growth == "power" else "stays bounded"
+            return "absent", f"χ {law}, {where}", np.nan
+        if enough(judged) and exponent_low > EXPONENTIAL and "exponential" not in by_range:
+            bounded = np.isfinite(exponent_high)
+            p = f"from {exponent_low:.2f} to {exponent_high:.2f}" if bounded else f"at least {exponent_low:.2f}"
+            slower = f"its rate of growth falls with depth as l^−p, p {p}"
             return "absent", f"χ does not grow exponentially: {slower}, {where}", np.nan
         return "undecided", f"how χ grows is not certain ({status}); {rate}, {where}", np.nan
 
@@ -312,33 +328,41 @@ def _overall(verdicts: NDArray[Any]) -> str:
     return "undecided" if "undecided" in set(verdicts) else "well-behaved"
 
 
+def _at(ds: xr.Dataset, site: str) -> xr.Dataset:
+    """The cube at one site, and at no other that it was selected to already."""
+    selected = str(ds["site"].item()) if "site" in ds.coords and ds["site"].ndim == 0 else site
+    if selected != site:
+        raise MissingError(f"the cube lacks the site '{site}'; it has {selected}")
+    return select_site(ds, site)
+
+
 def _log_dimension(ds: xr.Dataset) -> xr.DataArray:
-    variance, square = (get(select_site(ds), name, log=True) for name in ("mu2_signal", "nu2_signal"))
+    output = _at(ds, architecture(ds).output)
+    variance, square = (get(output, name, log=True) for name in ("mu2_signal", "nu2_signal"))
     ratio = variance - square.where(square > -np.inf)
     return ratio.clip(min=SMALLEST_LOG)
 
 
 def _log_rank(ds: xr.Dataset) -> xr.DataArray:
-    rank = effective_rank(select_site(ds, architecture(ds).plotted[1]))
+    rank = effective_rank(_at(ds, architecture(ds).plotted[1]))
     return xr.ufuncs.log((rank - PATHOLOGIES["one_dimensional_signal"].origin).clip(min=np.exp(SMALLEST_LOG)))
 
 
 def _log_one_sidedness(ds: xr.Dataset) -> xr.DataArray:
-    z = architecture(ds).plotted[2]
-    variance = get(select_site(ds, z), "mu2_signal", log=True)
-    product = get(select_site(ds, z), "nu1_plus_minus_signal", log=True)
+    z = _at(ds, architecture(ds).plotted[2])
+    variance, product = (get(z, name, log=True) for name in ("mu2_signal", "nu1_plus_minus_signal"))
     return (product - variance.where(variance > -np.inf)).clip(min=SMALLEST_LOG)
 
 
 def _log_kurtosis(ds: xr.Dataset) -> xr.DataArray:
     """log of E_c μ₄,c(z)/E_c μ₂,c(z)²: μ₄(z) itself where batch norm gives every channel a variance of 1."""
     kind = architecture(ds)
-    z = kind.plotted[2]
-    fourth = get(select_site(ds, z), "mu4_signal", log=True)
+    z = _at(ds, kind.plotted[2])
+    fourth = get(z, "mu4_signal", log=True)
     if kind.name != "vanilla":
         return fourth.where(fourth > -np.inf)
-    square = 2 * get(select_site(ds, z), "mu2_signal", log=True)
-    spread = get(select_site(ds, z), "var_mu2_signal", log=True)
+    square = 2 * get(z, "mu2_signal", log=True)
+    spread = get(z, "var_mu2_signal", log=True)
     second = xr.ufuncs.logaddexp(square, spread)
     return fourth - second.where(second > -np.inf)
 

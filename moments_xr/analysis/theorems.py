@@ -10,10 +10,12 @@ import xarray as xr
 from scipy import stats
 
 from moments_xr.analysis.decomposition import decompose
+from moments_xr.analysis.diffusion import theorem
 from moments_xr.analysis.expectation import unit_bounds, why_no_theorem
+from moments_xr.analysis.growth import by_depth
 from moments_xr.analysis.network import fan_in, told, width
-from moments_xr.analysis.realizations import central_moments, described
-from moments_xr.analysis.sensitivity import architecture, increments
+from moments_xr.analysis.realizations import INTERVAL, Array, central_moments, described, fitted
+from moments_xr.analysis.sensitivity import architecture, increments, select_site, stored_moment
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError
 from moments_xr.theory.finite_width import diffusion_bounds
@@ -37,6 +39,8 @@ class Comparison:
     error: xr.DataArray
     count: xr.DataArray
     tolerance: xr.DataArray
+    chance: xr.DataArray | None = None
+    """Of a distance as large if the theorem is true; if not given, by the t law of the distance in standard errors."""
 
 
 @along_sweep
@@ -53,11 +57,15 @@ def check_theorems(ds: xr.Dataset) -> xr.Dataset:
     Variables (theorem, layer): `measured`, `predicted_low` and `predicted_high` (equal where the theorem is an
     equality), `standard_error` over realizations of measured minus predicted, `residual`, the distance from the
     prediction in standard errors (0 within bounds), `tolerance`, what the theorem leaves out at this width, and `holds`:
-    1, 0, or NaN where one realization cannot tell. The distance may exceed the tolerance by so many standard errors
-    that a true theorem fails at any of its layers one time in twenty. `statement` (theorem) says what is compared;
-    `holds_everywhere` (theorem) is 0 if any layer fails.
+    1, 0, or NaN where fewer than 3 realizations cannot tell. The distance may exceed the tolerance by so many standard
+    errors that a true theorem fails at any of its layers at most one time in twenty (t law, for values nearly normal).
+    `statement` (theorem) says what is compared; `holds_everywhere` (theorem) is 0 if any layer fails.
 
+    * `1 survival` (vanilla): the living fraction of the realizations whose ν₂ was measured, between the bounds of Theorem 1.
+      Its standard error is that of a binomial law at the nearest bound, 0 where that bound is 1 within floats; whether it
+      holds is told by that law's exact tails, so that a failing residual may be infinite.
     * `1 drift`, `1 diffusion` (vanilla): mean and variance of log δν₂(x) and log δμ₂(dx) between the bounds of Theorem 1.
+      The standard error of a variance below its lower bound is the one it would have there.
     * `2` (vanilla) and `3` (bn_ff): log δχ against m̄ + m̃, m̃ by the delta method.
     * `4` (bn_res): log δχ between the bounds; `4 sharp` against the unit's expected gain.
 
@@ -76,7 +84,7 @@ def check_theorems(ds: xr.Dataset) -> xr.Dataset:
     why_not = why_no_theorem(ds)
     if why_not:
         raise MissingError(f"no theorem applies: {why_not}")
-    ds = ds if "layer" in ds.dims else ds.expand_dims("layer")
+    ds = by_depth(ds)
     found, lacking = [], []
     for comparison in COMPARISONS[architecture(ds).name]:
         try:
@@ -89,7 +97,7 @@ def check_theorems(ds: xr.Dataset) -> xr.Dataset:
     result["statement"] = ("theorem", np.array([row.says for row in found], dtype=object))
     for name, long_name in LONG_NAMES.items():
         result[name].attrs = described(long_name)
-    result.attrs = {"comment": f"not checked: {'; '.join(lacking)}"} if lacking else {}
+    result.attrs = {"comment": f"not checked: {'; '.join(dict.fromkeys(lacking))}"} if lacking else {}
     return result.transpose("theorem", "layer")
 
 
@@ -107,20 +115,18 @@ LONG_NAMES = {
 
 
 def _judged(row: Comparison) -> xr.Dataset:
-    distance = (row.measured - row.high).clip(min=0) - (row.low - row.measured).clip(min=0)
     share = FAMILY / 2 / row.measured.sizes["layer"]
-    critical = xr.apply_ufunc(
-        lambda count: stats.t.isf(share, count - 1), row.count, dask="parallelized", output_dtypes=["f8"]
-    )
-    undecided = ~xr.ufuncs.isfinite(distance / row.error)
-    holds = (abs(distance) <= row.tolerance + critical * row.error).astype("f8").where(~undecided)
+    arrays = (row.measured, row.low, row.high, row.error, row.tolerance, row.count)
+    judged = fitted(judge, {"residual": "", "chance": ""}, *arrays, core_dims=[[]] * len(arrays))
+    chance = judged["chance"] if row.chance is None else row.chance
+    holds = (chance >= share).astype("f8").where(chance.notnull())
     return xr.Dataset(
         {
             "measured": row.measured,
             "predicted_low": row.low,
             "predicted_high": row.high,
             "standard_error": row.error,
-            "residual": distance / row.error,
+            "residual": judged["residual"],
             "tolerance": row.tolerance,
             "holds": holds,
             "holds_everywhere": holds.min("layer"),
@@ -128,10 +134,42 @@ def _judged(row: Comparison) -> xr.Dataset:
     ).drop_vars(["site", "quantity"], errors="ignore")
 
 
+@np.errstate(divide="ignore", invalid="ignore")
+def judge(measured: Array, low: Array, high: Array, error: Array, tolerance: Array, count: Array) -> list[Array]:
+    """Distance from the bounds in standard errors, and the chance of one as far beyond the tolerance, on that side."""
+
+    def in_errors(distance: Array) -> Array:
+        return np.where(distance == 0, 0 * error, distance / error)
+
+    distance = np.maximum(measured - high, 0) - np.maximum(low - measured, 0)
+    return [in_errors(distance), stats.t.sf(in_errors(abs(distance) - tolerance), count - 1)]
+
+
+def _survival(ds: xr.Dataset) -> Iterator[Comparison]:
+    """Theorem 1's collapse."""
+    output = select_site(ds)
+    nu2 = stored_moment(output, "nu2_signal", channels=False)
+    nu2 = nu2 if "realization" in nu2.dims else nu2.expand_dims("realization")
+    site = str(output["site"].item()) if "site" in output.coords else architecture(ds).output
+    measured = nu2.notnull().sum("realization")
+    found = theorem(ds, site, (nu2 > 0).sum("realization"), measured)
+    if found["bounds_status"] != "ok":
+        raise MissingError(str(found["bounds_status"].item()))
+    alive, low, high = found["alive"], found["alive_bound_low"], found["alive_bound_high"]
+    count = measured.where(measured >= INTERVAL)
+    nearest = low.where(alive - low <= high - alive, high)
+    yield Comparison(
+        "1 survival", "fraction of nets alive, ν₂(x) > 0, within [∏_{k=1}^l (1 − 2^−N), ∏_{k=2}^l (1 − 2^−RN)], R the fan-in",
+        alive, low, high, xr.ufuncs.sqrt(nearest * (1 - nearest) / count), count, xr.zeros_like(alive),
+        xr.ufuncs.minimum(found["alive_p_low"], found["alive_p_high"]).where(count.notnull()),
+    )  # fmt: skip
+
+
 def _diffusion(ds: xr.Dataset) -> Iterator[Comparison]:
     """Theorem 1, for signal and noise."""
-    if float(told(ds, "weight_variance", 2.0)) != 2.0:
-        raise MissingError(f"Theorem 1 is of He's weights, and their variance is {told(ds, 'weight_variance', 2.0):g}")
+    weights = float(told(ds, "weight_variance", 2.0))
+    if weights != 2:
+        raise MissingError(f"Theorem 1 is of weights of variance 2/fan_in, and here it is {weights:g}/fan_in")
     bounds = diffusion_bounds(width(ds), fan_in(ds))
     for of, symbol in (("nu2_signal", "ν₂(x)"), ("mu2_noise", "μ₂(dx)")):
         moments = central_moments(increments(ds, of, log=True))
@@ -146,7 +184,7 @@ def _diffusion(ds: xr.Dataset) -> Iterator[Comparison]:
         yield Comparison(
             f"1 diffusion of {symbol}", f"variance of log δ{symbol}, per layer, within [v_min, v_max]",
             variance, nothing + bounds.v_min, nothing + bounds.v_max,
-            variance * xr.ufuncs.sqrt((kurtosis - 1) / count), count, nothing,
+            variance.clip(min=bounds.v_min) * xr.ufuncs.sqrt((kurtosis - 1) / count), count, nothing,
         )  # fmt: skip
 
 
@@ -178,12 +216,12 @@ def _unit_increments(ds: xr.Dataset) -> Iterator[Comparison]:
     error = xr.ufuncs.sqrt(moments["m2"] / (count - 1) / count)
     yield Comparison(
         "4", "mean of log δχ between units within ½ log(1 + ρ_min/(l+1)) and ½ log(1 + ρ_max/(l+1))",
-        moments["mean"], low, high, error, count, UNIT_TOLERANCE * moments["mean"],
+        moments["mean"], low, high, error, count, UNIT_TOLERANCE * abs(moments["mean"]),
     )  # fmt: skip
 
 
 COMPARISONS = {
-    "vanilla": (_diffusion, _expected_increment),
+    "vanilla": (_survival, _diffusion, _expected_increment),
     "bn_ff": (_expected_increment,),
     "bn_res": (_unit_increments, _expected_increment),
 }
