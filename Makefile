@@ -16,7 +16,7 @@ demo: $(INSTALLED)
 
 # One process a core, and one thread a process: many small nets.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not slow and not browser and not notebook"
 
 test-all: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2

@@ -16,6 +16,7 @@ from moments_xr import accessor as accessor
 if TYPE_CHECKING:
     from moments_xr.analysis.channels import channel_fluctuation as channel_fluctuation
     from moments_xr.analysis.decomposition import decompose as decompose
+    from moments_xr.analysis.evidence import evidence as evidence
     from moments_xr.analysis.growth import fit_growth as fit_growth
     from moments_xr.analysis.lognormal import fit_lognormal as fit_lognormal
     from moments_xr.analysis.pathology import classify as classify
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from moments_xr.recipe import Recipe as Recipe
     from moments_xr.recipe import recipe as recipe
     from moments_xr.recipe import recipes as recipes
+    from moments_xr.report.page import write_report as write_report
     from moments_xr.run import run as run
     from moments_xr.store import open_cube as open_cube
 
@@ -60,7 +62,9 @@ _EXPORTS = {
     "fit_growth": "analysis.growth",
     "check_theorems": "analysis.theorems",
     "classify": "analysis.pathology",
+    "evidence": "analysis.evidence",
     "channel_fluctuation": "analysis.channels",
+    "write_report": "report.page",
 }
 
 __all__ = sorted([*_EXPORTS, "__version__"])

@@ -118,6 +118,12 @@ class Moments:
 
         return pathology.classify(self._ds)
 
+    def evidence(self) -> xr.Dataset:
+        """Where along the depth each pathology is; see `moments_xr.evidence`."""
+        from moments_xr.analysis import evidence
+
+        return evidence.evidence(self._ds)
+
     @property
     def plot(self) -> Any:
         """Pictures; see `moments_xr.plots`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -215,6 +216,43 @@ def figure(
     path = output or Path("figures") / f"{store.stem}_{chosen}.png"
     save(figure_(ds, chosen, backend_for(path)), path)
     out.print(f"figure: {path}", soft_wrap=True)
+
+
+@app.command()
+def report(
+    store: StoreArgument,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="An .html file; default: reports/<store's name>.html.")
+    ] = None,
+    node: NodeOption = None,
+) -> None:
+    """One page that stands alone: verdicts, interactive figures, numbers, recipe, versions; no network."""
+    from moments_xr.report.page import write_report
+
+    path = output or Path("reports") / f"{'_'.join([store.stem, *([node] if node else [])])}.html"
+    cube = _node(store, node) if node else _open(store)
+    with Console(stderr=True).status("report") as status:
+        write_report(cube, path, store.stem, say=lambda step: status.update(f"report: {step}"))
+    out.print(f"report: {path} ({size(path.stat().st_size)})", soft_wrap=True)
+
+
+@app.command()
+def serve(
+    stores: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Paths of stores.", show_default=False)],
+    port: Annotated[int, typer.Option("--port", help="0 takes one that is free.")] = 5006,
+    address: Annotated[
+        str, typer.Option("--address", help="Where to listen: by default, only this machine can connect.")
+    ] = "127.0.0.1",
+    show: Annotated[bool, typer.Option("--show", help="Open it in the browser.")] = False,
+) -> None:
+    """The live report of stores, which may be running, in a browser; until Ctrl-C."""
+    from moments_xr.report.application import serve as serve_
+
+    server = serve_(stores, port, address, show)
+    out.print(f"live report: http://{address}:{server.port}  (Ctrl-C ends it)", soft_wrap=True)
+    server.start()
+    with suppress(KeyboardInterrupt):
+        server.io_loop.start()
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Self
 
 from rich.console import Console
@@ -48,7 +49,8 @@ class Progress:
         self.bar: Bar | None = None
 
     def __enter__(self) -> Self:
-        if self.show and (self.console.is_terminal or self.console.is_jupyter):
+        widgets = self.console.is_jupyter and find_spec("ipywidgets") is not None  # rich draws its bar with these
+        if self.show and (self.console.is_terminal or widgets):
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),

@@ -325,6 +325,13 @@ def pending(store: str | Path, group: str | None, block: int) -> list[range]:
     return [part for part in blocks if not done[part.start : part.stop].all()]  # type: ignore[index,union-attr]
 
 
+def stamp(store: str | Path) -> tuple[tuple[str, int], ...]:
+    """What changes when a block of a store is done, or its shape changes; empty while there is nothing. Cheap to ask."""
+    root = Path(store)
+    watched = [*root.glob("zarr.json"), *root.glob("*/zarr.json"), *root.glob("done/c"), *root.glob("*/done/c")]
+    return tuple(sorted((str(path.relative_to(root)), path.stat().st_mtime_ns) for path in watched))
+
+
 def save(ds: xr.Dataset, store: str | Path) -> None:
     """Write a whole cube that was not made here (imported results), at once or not at all.
 

@@ -42,12 +42,12 @@ def print_analysis(out: Console, results: Mapping[str, xr.Dataset], realizations
     out.print(f"[bold]{title + ': ' if title else ''}{overall}[/bold] ({realizations} realizations{alive})")
     out.print(_verdict_table(verdicts))
     if "fit_growth" in results:
-        out.print(_growth_line(results["fit_growth"]), highlight=False)
+        out.print(growth_line(results["fit_growth"]), highlight=False)
     for name in ("nu2_signal", "mu2_noise"):
         if f"fit_lognormal {name}" in results:
-            out.print(_law_line(results[f"fit_lognormal {name}"], name), highlight=False)
+            out.print(law_line(results[f"fit_lognormal {name}"], name), highlight=False)
     if "check_theorems" in results:
-        out.print(_theorem_line(results["check_theorems"]), highlight=False)
+        out.print(theorem_line(results["check_theorems"]), highlight=False)
     if "summary" in results:
         out.print(summary_table(results["summary"], realizations))
 
@@ -61,7 +61,7 @@ def _verdict_table(verdicts: xr.Dataset) -> Table:
     return table
 
 
-def _growth_line(growth: xr.Dataset) -> str:
+def growth_line(growth: xr.Dataset) -> str:
     whole = growth.sel(range="all")
     parts = [
         f"{symbol} {_interval(whole, name)}"
@@ -73,7 +73,7 @@ def _growth_line(growth: xr.Dataset) -> str:
     return f"growth of χ: {growth['growth'].values}; " + ", ".join(parts)
 
 
-def _law_line(law: xr.Dataset, name: str) -> str:
+def law_line(law: xr.Dataset, name: str) -> str:
     last = law.isel(layer=-1)
     symbol = {"nu2_signal": "ν₂(x)", "mu2_noise": "μ₂(dx)"}[name]
     text = f"log {symbol} at layer {int(last['layer'])}: μ {_interval(last, 'mu')}, σ {_interval(last, 'sigma')}"
@@ -83,13 +83,13 @@ def _law_line(law: xr.Dataset, name: str) -> str:
     return text
 
 
-def _theorem_line(theorems: xr.Dataset) -> str:
+def theorem_line(theorems: xr.Dataset) -> str:
     words = {1.0: "holds", 0.0: "FAILS"}
     said = [
-        f"{name}: {words.get(float(holds), 'cannot be told')}"
+        f"theorem {name} {words.get(float(holds), 'cannot be told')}"
         for name, holds in zip(theorems["theorem"].values, theorems["holds_everywhere"].values, strict=True)
     ]
-    return "theorems: " + "; ".join(said)
+    return "; ".join(said)
 
 
 def _interval(table: xr.Dataset, name: str) -> str:

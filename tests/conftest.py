@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
+from browser import browser as browser
 
 import moments_xr as mx
 

@@ -38,7 +38,7 @@ def test_the_table_has_verdicts_fits_and_summary_and_fits_a_terminal(stores):
         "present",
         "γ",
         "growth of χ: exponential",
-        "theorems: 3: holds",
+        "theorem 3 holds",
         "r_eff(x)",
     ):
         assert words in out

@@ -72,13 +72,14 @@ def test_figure_4_draws_the_paper_s_quantities(cubes):
         np.testing.assert_allclose(drawn[label].dimension_values("value"), values, err_msg=label)
 
 
-def test_histograms_are_densities_on_common_bins():
+def test_histograms_are_densities_on_bins_of_their_own():
     rng = np.random.default_rng(0)
     samples = {"narrow": rng.normal(0, 1, 2000), "wide": rng.normal(-4, 3, 2000)}
     drawn = curves(elements.histograms(samples, ["#000000", "#ffffff"], "bokeh"))
     x = drawn["narrow"].dimension_values("log moment")
-    np.testing.assert_array_equal(x, drawn["wide"].dimension_values("log moment"))
+    assert np.diff(drawn["wide"].dimension_values("log moment"))[0] > 2 * np.diff(x)[0]
     for label, values in samples.items():
+        x = drawn[label].dimension_values("log moment")
         density = drawn[label].dimension_values("density")
         assert density[0] == density[-1] == 0
         assert density.sum() * (x[1] - x[0]) == pytest.approx(1)

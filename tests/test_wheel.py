@@ -75,7 +75,8 @@ def test_the_reader_of_published_files_is_registered(clean, tmp_path):
 def test_plotting_without_holoviews_names_the_extra(clean, tmp_path):
     file = ROOT / "tests" / "data" / "bn_ff_fc_64.npz"
     shell(clean, "import", file, "--architecture", "bn_ff", "--store", "published.zarr", cwd=tmp_path)
-    done = shell(clean, "figure", "published.zarr", cwd=tmp_path)
-    assert done.returncode == 1
-    assert 'pip install "moments-xr[plot]"' in done.stderr
-    assert "Traceback" not in done.stderr
+    for command in ("figure", "report"):
+        done = shell(clean, command, "published.zarr", cwd=tmp_path)
+        assert done.returncode == 1
+        assert 'pip install "moments-xr[plot]"' in done.stderr
+        assert "Traceback" not in done.stderr

@@ -7,11 +7,24 @@ from collections.abc import Callable
 import holoviews as hv
 import numpy as np
 import xarray as xr
+from dask.base import compute
 
 from moments_xr.analysis.growth import predicted_power_law
 from moments_xr.analysis.sensitivity import architecture, chi, effective_rank, get, increments, select_site
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.plots import elements
+from moments_xr.plots.panels import (
+    RANKS,
+    STEPS,
+    Guide,
+    Part,
+    left_out,
+    one_cube,
+    profile,
+    sensitivity,
+    steps,
+    ylim,
+)
 from moments_xr.plots.theme import (
     BLUE,
     PURPLE,
@@ -26,8 +39,6 @@ from moments_xr.plots.theme import (
 )
 
 FEW = 20
-LARGEST_LOG = 690.0
-"""Beyond this log χ does not fit a float, and its logarithm is drawn."""
 
 
 def figure(ds: xr.Dataset | xr.DataTree, kind: str, backend: Backend | None = None) -> hv.Layout:
@@ -64,14 +75,10 @@ def figure(ds: xr.Dataset | xr.DataTree, kind: str, backend: Backend | None = No
     """
     if kind not in FIGURES:
         raise RequestError(f"figure '{kind}' is not one of {', '.join(FIGURES)}")
-    if isinstance(ds, xr.DataTree):
-        names = ", ".join(f'tree["{name}"]' for name in ds.children)
-        raise RequestError(f"{kind} is of one cube, and this is a sweep: choose a node, as {names}")
-    if ds.sizes.get("realization") == 0 or ds.sizes.get("layer") == 0:
-        raise MissingError(f"{kind}: the cube has no finished realization, or no layer")
+    ds = one_cube(ds, kind)
     chosen = chosen_backend(backend)
     try:
-        panels = FIGURES[kind](ds if "layer" in ds.dims else ds.expand_dims("layer"), chosen)
+        panels = FIGURES[kind](ds, chosen)
     except MissingError as error:
         raise MissingError(f"{kind}: {error}") from None
     return layout(panels, chosen)
@@ -110,40 +117,40 @@ def figure2(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
 def figure3(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Vanilla nets: the signal becomes one-dimensional."""
     drawn = elements.bands({"increment": increments(ds), "reff_signal": effective_rank(select_site(ds))})
-    xlabel = _xlabel(ds, backend)
     looks = {"increment": (Line(BLUE), "increment of sensitivity"), "reff_signal": (Line(PURPLE), "effective rank")}
-    return [
-        panel(
-            elements.level(1.0, backend) * elements.curve(drawn[name], symbol(name, backend), line, backend),
-            backend, xlabel=xlabel, ylabel=ylabel, title=_left_out(ds, drawn[name]), xlim=_xlim(drawn[name]),
-            ylim=_ylim([drawn[name]]),
-        )
-        for name, (line, ylabel) in looks.items()
-    ]  # fmt: skip
+    panels = []
+    for name, (line, ylabel) in looks.items():
+        parts = [Part(drawn[name], symbol(name, backend), line)]
+        note = left_out(ds, drawn[name])
+        panels.append(profile(ds, parts, backend, level=1.0, ylabel=ylabel, title=note, ylim=ylim(parts)))
+    return panels
 
 
 def figure4(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Batch-normalised feed-forward nets: exploding sensitivity."""
     if architecture(ds).name == "bn_res":
         raise RequestError("fig4 is of feed-forward nets, and this is a cube of a residual one: draw fig5")
-    parts = {**_steps(ds, {"bn": "bn", "act": "act"}), "increment": increments(ds)}
+    parts = steps(ds, ["bn", "act"]) | {"layer": increments(ds)}
     drawn = elements.bands({**parts, "chi": chi(select_site(ds), log=True), **_signal(ds)}, logs=["chi"])
     return [
-        _increments(ds, {name: drawn[name] for name in parts}, backend),
-        _sensitivity(ds, drawn["chi"], backend, logy=True),
+        _increments(ds, drawn, {"bn": "bn", "act": "act", "layer": "increment"}, backend),
+        sensitivity(ds, drawn["chi"], backend, logy=True),
         *_ranks_and_moments(ds, drawn, backend, logy=True),
     ]
 
 
 def figure5(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Batch-normalised residual nets: well-behaved, with the power law that the increments predict."""
-    parts = _steps(ds, {"unit_bn": "bn", "unit_act": "act", "unit_increment": "unit"})
-    pieces = {**parts, "chi": chi(select_site(ds), log=True), **_signal(ds, "unit_")}
-    drawn = elements.bands(pieces, logs=["chi"])
-    law = predicted_power_law(ds).compute()
+    symbols = {"bn": "unit_bn", "act": "unit_act", "unit": "unit_increment"}
+    pieces = {**steps(ds, list(symbols)), "chi": chi(select_site(ds), log=True), **_signal(ds, "unit_")}
+    bands, law = compute(elements.lazy_bands(pieces, logs=["chi"]), predicted_power_law(ds))
+    drawn, tau, layers = elements.read_bands(bands), float(law.tau), ds["layer"].values
+    with np.errstate(all="ignore"):
+        log_law = np.log(float(law.kappa)) + tau * np.log(layers)
+    power = Guide(layers, log_law, symbol("power", backend) % tau, Line(RED, "dashed"))
     return [
-        _increments(ds, {name: drawn[name] for name in parts}, backend),
-        _sensitivity(ds, drawn["chi"], backend, law=(float(law.tau), float(law.kappa))),
+        _increments(ds, drawn, symbols, backend),
+        sensitivity(ds, drawn["chi"], backend, [power]),
         *_ranks_and_moments(ds, drawn, backend, "unit_"),
     ]
 
@@ -154,17 +161,6 @@ FIGURES: dict[str, Callable[[xr.Dataset, Backend], list[hv.Overlay]]] = {
     "fig4": figure4,
     "fig5": figure5,
 }
-
-
-def _steps(ds: xr.Dataset, names: dict[str, str]) -> dict[str, xr.DataArray]:
-    """Increments by step, under the names of their symbols."""
-    steps = increments(ds, by="step")
-    missing = sorted(set(names.values()) - {str(step) for step in steps["step"].values})
-    if missing:
-        raise MissingError(
-            f"needs the increments of the steps {', '.join(missing)}; this {architecture(ds).long_name} has none"
-        )
-    return {name: steps.sel(step=step) for name, step in names.items()}
 
 
 def _signal(ds: xr.Dataset, prefix: str = "") -> dict[str, xr.DataArray]:
@@ -178,98 +174,23 @@ def _signal(ds: xr.Dataset, prefix: str = "") -> dict[str, xr.DataArray]:
     }
 
 
-def _increments(ds: xr.Dataset, drawn: dict[str, elements.Band], backend: Backend) -> hv.Overlay:
-    overlay = hv.Overlay([elements.level(1.0, backend)])
-    for name, band in drawn.items():
-        colour = PURPLE if name.endswith("bn") else RED if name.endswith("act") else BLUE
-        overlay = overlay * elements.curve(band, symbol(name, backend), Line(colour), backend)
-    return panel(
-        overlay,
-        backend,
-        xlabel=_xlabel(ds, backend),
-        ylabel="increment of sensitivity",
-        title=_left_out(ds, band),
-        xlim=_xlim(band),
-        ylim=_ylim(list(drawn.values())),
-    )
-
-
-def _sensitivity(
-    ds: xr.Dataset, logs: elements.Band, backend: Backend, logy: bool = False, law: tuple[float, float] | None = None
+def _increments(
+    ds: xr.Dataset, drawn: dict[str, elements.Band], symbols: dict[str, str], backend: Backend
 ) -> hv.Overlay:
-    """χ from the band of its log, as a number where it is one; with the power law κ l^τ, where that is finite."""
-    finite = logs.mean[np.isfinite(logs.mean)]
-    if float(max([*finite, *logs.high[np.isfinite(logs.high)]], default=0.0)) < LARGEST_LOG:
-        band, name, ylabel = logs.map(np.exp), "chi", "sensitivity"
-    else:
-        band, name, ylabel, logy = (
-            logs.map(lambda log: log / np.log(10)),
-            "log10_chi",
-            "logarithm of sensitivity",
-            False,
-        )
-    overlay = elements.curve(band, symbol(name, backend), Line(BLUE), backend, logy)
-    if law is not None and np.isfinite(law).all() and name == "chi":
-        tau, kappa = law
-        power, label = kappa * band.layer**tau, symbol("power", backend) % tau
-        overlay = overlay * elements.plain(band.layer, power, label, Line(RED, "dashed"), backend)
-    return panel(overlay, backend, xlabel=_xlabel(ds, backend), ylabel=ylabel, title="", xlim=_xlim(band), logy=logy)
+    parts = [Part(drawn[step], symbol(name, backend), STEPS[step]) for step, name in symbols.items()]
+    note = left_out(ds, parts[-1].band)
+    return profile(ds, parts, backend, level=1.0, ylabel="increment of sensitivity", title=note, ylim=ylim(parts))
 
 
 def _ranks_and_moments(
     ds: xr.Dataset, drawn: dict[str, elements.Band], backend: Backend, prefix: str = "", logy: bool = False
 ) -> list[hv.Overlay]:
-    looks = {
-        "reff_noise": Line(PURPLE, "dotted"),
-        "reff_signal": Line(PURPLE),
-        "mu4": Line(RED, "dotted"),
-        "nu1_abs": Line(RED),
-    }
-    panels = []
-    for names, ylabel, log in (
-        (("reff_noise", "reff_signal"), "effective rank", True),
-        (("mu4", "nu1_abs"), "moments of z", logy),
-    ):
-        overlay = hv.Overlay([elements.level(1.0, backend)] if names[0] == "reff_noise" else [])
-        parts = [drawn[f"{prefix}{name}"] for name in names]
-        for name, part in zip(names, parts, strict=True):
-            overlay = overlay * elements.curve(part, symbol(f"{prefix}{name}", backend), looks[name], backend, log)
-        panels.append(
-            panel(
-                overlay,
-                backend,
-                xlabel=_xlabel(ds, backend),
-                ylabel=ylabel,
-                title="",
-                xlim=_xlim(parts[0]),
-                ylim=_ylim(parts, log),
-                logy=log,
-            )
-        )
-    return panels
+    def parts(looks: dict[str, Line]) -> list[Part]:
+        names = {f"{prefix}{name}": line for name, line in looks.items()}
+        return [Part(drawn[name], symbol(name, backend), line) for name, line in names.items()]
 
-
-def _left_out(ds: xr.Dataset, band: elements.Band) -> str:
-    """A note on nets that the last layer leaves out: dead, or not measured."""
-    return f"{band.undefined} undefined of {ds.sizes.get('realization', 1)} left out" if band.undefined else ""
-
-
-def _xlabel(ds: xr.Dataset, backend: Backend) -> str:
-    return symbol("unit" if architecture(ds).name == "bn_res" else "layer", backend)
-
-
-def _xlim(band: elements.Band) -> tuple[float, float]:
-    return 0.0, float(band.layer[-1]) * (1 if len(band.layer) > 1 else 2)
-
-
-def _ylim(drawn: list[elements.Band], logy: bool = False) -> tuple[float, float]:
-    """The range of the bands and the level 1."""
-    values = np.concatenate([np.concatenate([band.mean, band.low, band.high]) for band in drawn])
-    values = np.append(values[np.isfinite(values)], 1.0)
-    if logy:
-        low, high = np.log10(values.min()), np.log10(values.max())
-        span = max(high - low, 0.5)
-        return float(10 ** (low - 0.06 * span)), float(10 ** (high + 0.06 * span))
-    low, high = values.min(), values.max()
-    span = max(high - low, 0.05)
-    return float(low - 0.06 * span), float(high + 0.06 * span)
+    ranks, moments = parts(RANKS), parts({"mu4": Line(RED, "dotted"), "nu1_abs": Line(RED)})
+    return [
+        profile(ds, ranks, backend, level=1.0, ylabel="effective rank", logy=True, ylim=ylim(ranks, True)),
+        profile(ds, moments, backend, ylabel="moments of z", logy=logy, ylim=ylim(moments, logy)),
+    ]

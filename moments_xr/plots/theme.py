@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import holoviews as hv
-from bokeh.models import FixedTicker, LogAxis, PrintfTickFormatter
+import numpy as np
+from bokeh.models import FixedTicker, LogAxis, LogTicker, PrintfTickFormatter
 from bokeh.models.annotations.geometry import Whisker
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from moments_xr.plots.notebook import show_in_notebook
 
 Backend = Literal["matplotlib", "bokeh"]
 
@@ -61,7 +66,39 @@ SYMBOLS: dict[str, tuple[str, str]] = {
     "of_nu2_signal": (r"\nu_2(\mathbf{x}^l)", "ν₂(x)"),
     "of_mu2_signal": (r"\mu_2(\mathbf{x}^l)", "μ₂(x)"),
     "of_mu2_noise": (r"\mu_2(\mathrm{d}\mathbf{x}^l)", "μ₂(dx)"),
+    "of_nu1_signal": (r"\nu_1(\mathbf{x}^l)", "ν₁(x)"),
+    "of_nu1_abs_signal": (r"\nu_1(|\mathbf{x}^l|)", "ν₁(|x|)"),
+    "of_mu4_signal": (r"\mu_4(\mathbf{x}^l)", "μ₄(x)"),
+    "of_mu4_noise": (r"\mu_4(\mathrm{d}\mathbf{x}^l)", "μ₄(dx)"),
+    "of_nu1_plus_minus_signal": (r"\mathrm{E}[\nu_1^{+}\nu_1^{-}]", "E[ν₁⁺ν₁⁻]"),
+    "of_mu2_ratio": (r"\mathrm{E}[\mu_2(\mathrm{d}\mathbf{x}^l)/\mu_2(\mathbf{x}^l)]", "E[μ₂(dx)/μ₂(x)]"),
+    "of_var_nu2_signal": (r"\mathrm{Var}\,\nu_2(\mathbf{x}^l)", "Var ν₂(x)"),
+    "of_var_mu2_signal": (r"\mathrm{Var}\,\mu_2(\mathbf{x}^l)", "Var μ₂(x)"),
+    "of_var_mu2_noise": (r"\mathrm{Var}\,\mu_2(\mathrm{d}\mathbf{x}^l)", "Var μ₂(dx)"),
+    "of_reff_signal": (r"r_{\mathrm{eff}}(\mathbf{x}^l)", "r_eff(x)"),
+    "of_reff_noise": (r"r_{\mathrm{eff}}(\mathrm{d}\mathbf{x}^l)", "r_eff(dx)"),
+    "z_mu4_signal": (r"\mu_4(\mathbf{z}^l)", "μ₄(z)"),
+    "z_nu1_abs_signal": (r"\nu_1(|\mathbf{z}^l|)", "ν₁(|z|)"),
+    "plain": ("$%s$", "%s"),
+    "log10_of": (r"$\log_{10}\,%s$", "log₁₀ %s"),
+    "step_conv": (r"$\delta_{\mathrm{conv}}%s$", "δ_conv %s"),
+    "step_bn": (r"$\delta_{\mathrm{BN}}%s$", "δ_BN %s"),
+    "step_act": (r"$\delta_{\phi}%s$", "δ_φ %s"),
+    "step_unit": (r"$\delta_{\mathrm{unit}}%s$", "δ_unit %s"),
+    "step_sum": (r"$\delta%s$", "δ%s"),
+    "step_layer": (r"$\delta%s$", "δ%s"),
+    "per_depth": (r"$\propto 1/l$", "∝ 1/l"),
+    "exponential_law": (r"$\propto e^{\,\gamma l},\ \gamma=%s$", "∝ exp(γ l), γ = %s"),
+    "power_law": (r"$\propto l^{\,\tau},\ \tau=%s$", "∝ l^τ, τ = %s"),
+    "kurtosis": (r"$\mu_4/\mu_2^2$", "μ₄/μ₂²"),
+    "abs_over_root": (r"$\nu_1(|\cdot|)/\sqrt{\nu_2}$", "ν₁(|·|)/√ν₂"),
+    "one_sidedness": (r"$\nu_1^{+}\nu_1^{-}/\mu_2$", "ν₁⁺ν₁⁻/μ₂"),
     "log_of": (r"$\log\,%s$", "log %s"),
+    "zero_dimensional_signal": (r"$\mu_2(\mathbf{x}^l)/\nu_2(\mathbf{x}^l)$", "μ₂(x)/ν₂(x)"),
+    "one_dimensional_signal": (r"$r_{\mathrm{eff}}(\mathbf{x}^l)$", "r_eff(x)"),
+    "exploding_sensitivity": (r"growth rate $\gamma^l$", "growth rate γ"),
+    "pseudo_linearity": (r"$\nu_1^{+}\nu_1^{-}/\mu_2(\mathbf{z}^l)$", "ν₁⁺ν₁⁻/μ₂(z)"),
+    "fat_tails": (r"$\mu_4(\mathbf{z}^l)$", "μ₄(z)"),
     "width": ("width $N$", "width N"),
     "width_diffusion": (r"$N\,\times$ diffusion per layer", "N × diffusion per layer"),
     "diffusion_one_input": (r"$5/N$", "5/N"),
@@ -101,11 +138,18 @@ RCPARAMS: Any = {
 FEW_DECADES = 1000
 """Ratio of the ends of a log axis below which its ticks are 1, 2, 5, 10, … instead of powers of ten."""
 
-LEGEND = 4
+LEGEND = 5
 """Most entries of a legend that stand on one line."""
 
 PANEL_INCHES, ASPECT = 3.4, 1.62
-PANEL_PIXELS = {"width": 520, "height": 320}
+PANEL_PIXELS = {"width": 520, "height": 340}
+LEGEND_WIDTH = 1.04
+"""Widest legend of matplotlib, of the panel's width: the letter stands to its left."""
+
+LEGEND_LINE = 24
+"""Pixels that each further line of bokeh's legend takes."""
+
+FONT_PIXELS = {"title": "14px", "labels": "15px", "ticks": "13px", "legend": "14px"}
 
 
 @dataclass(frozen=True)
@@ -141,6 +185,8 @@ class Line:
 
 def chosen_backend(backend: Backend | None) -> Backend:
     """The backend asked for, or HoloViews' current one, else matplotlib; both are made ready, the current one is kept."""
+    if backend is None:
+        show_in_notebook()
     current = hv.Store.current_backend
     for needed in ("matplotlib", "bokeh"):
         hv.renderer(needed)
@@ -154,6 +200,11 @@ def symbol(name: str, backend: Backend) -> str:
     return mathtext if backend == "matplotlib" else plain
 
 
+def ramp(count: int) -> list[str]:
+    """Colours from light to dark, told apart by their lightness."""
+    return [to_hex(colormaps["viridis"](place)) for place in np.linspace(0.78, 0.0, count)]
+
+
 def depth_colours(count: int) -> list[str]:
     """From blue to red with depth, for up to four depths."""
     return list(DEPTHS[:count])
@@ -164,7 +215,10 @@ def panel(overlay: hv.Overlay, backend: Backend, **axes: Any) -> hv.Overlay:
     if backend == "matplotlib":
         look = {"aspect": ASPECT, "fig_inches": PANEL_INCHES, "fig_rcparams": RCPARAMS, "hooks": [_finish]}
     else:
-        look = {**PANEL_PIXELS, "toolbar": "above", "show_grid": True, "legend_position": "top", "legend_cols": LEGEND}
+        look = {**PANEL_PIXELS, "toolbar": "above", "show_grid": True, "legend_position": "top"}
+        columns, lines = _legend_grid(labels(overlay))
+        look |= {"fontsize": FONT_PIXELS, "legend_cols": columns}
+        look["height"] = PANEL_PIXELS["height"] + LEGEND_LINE * (lines - 1)
         look["legend_opts"] = {
             "border_line_alpha": 0,
             "background_fill_alpha": 0,
@@ -177,6 +231,24 @@ def panel(overlay: hv.Overlay, backend: Backend, **axes: Any) -> hv.Overlay:
     return overlay.opts(hv.opts.Overlay(**look, **axes, backend=backend))
 
 
+def labels(overlay: hv.Overlay) -> list[str]:
+    """What stands in the legend."""
+    found = [element.label for element in overlay.traverse(specs=[hv.Element])]
+    return list(dict.fromkeys(label for label in found if label))
+
+
+def _columns(entries: int) -> list[int]:
+    """Columns that a legend may have, of even lines and the fewest lines first."""
+    return [columns for lines in range(1, entries + 1) if (columns := -(-entries // lines)) <= LEGEND]
+
+
+def _legend_grid(entries: list[str]) -> tuple[int, int]:
+    """Columns and lines of bokeh's legend, by its longest entry."""
+    wide = 45 + 8 * max(map(len, entries), default=0)
+    columns = next((columns for columns in _columns(len(entries)) if columns * wide <= PANEL_PIXELS["width"] - 80), 1)
+    return columns, max(1, -(-len(entries) // columns))
+
+
 def _finish(plot: Any, element: hv.Overlay) -> None:
     """What HoloViews leaves to matplotlib: one shape for linear and log panels, the legend on the line of the letter."""
     axes = plot.handles["axis"]
@@ -187,32 +259,47 @@ def _finish(plot: Any, element: hv.Overlay) -> None:
         axis.set_zorder(-1)  # HoloViews draws its first element at zero, under a grid that is "below"
     if axes.get_xscale() == "log":
         axes.xaxis.set_minor_locator(NullLocator())
-    else:
+    elif not isinstance(axes.xaxis.get_major_locator(), FixedLocator):  # ticks that were asked for stay
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer="$l$" in axes.get_xlabel()))
-    low, high = axes.get_ylim()
     if axes.get_yscale() == "log":
         axes.yaxis.set_minor_formatter(NullFormatter())
-        if high / low < FEW_DECADES:
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
-    handles, labels = axes.get_legend_handles_labels()
-    spacing = {"columnspacing": 0.9, "handletextpad": 0.4, "borderaxespad": 0.1, "handlelength": 1.3}
-    columns = LEGEND if len(labels) <= LEGEND else (len(labels) + 1) // 2
-    axes.legend(handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.01), ncols=columns, **spacing)
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        if isinstance(axis.get_major_locator(), LogLocator) and high / low < FEW_DECADES:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+    _legend(axes)
     if axes.get_title():
         axes.text(0.98, 0.95, axes.get_title(), transform=axes.transAxes, ha="right", va="top", fontsize=7, color=GREY)
         axes.set_title("")
 
 
+def _legend(axes: Any) -> None:
+    """The legend above a panel, in as few lines as the panel is wide enough for."""
+    handles, labels = axes.get_legend_handles_labels()
+    spacing = {"columnspacing": 0.9, "handletextpad": 0.4, "borderaxespad": 0.1, "handlelength": 1.3}
+    for columns in _columns(len(labels)):
+        drawn = axes.legend(handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.01), ncols=columns, **spacing)
+        if drawn.get_window_extent().width <= LEGEND_WIDTH * axes.get_window_extent().width:
+            break
+
+
 def _finish_bokeh(plot: Any, element: hv.Overlay) -> None:
     """What HoloViews leaves to bokeh: as few ticks on a log axis as matplotlib's, and bars all of one colour."""
-    axis, span = plot.state.yaxis[0], plot.state.y_range
-    if isinstance(axis, LogAxis):
-        axis.minor_tick_line_color = None
-        if span.end / span.start < FEW_DECADES:
-            ticker = FixedTicker(ticks=[digit * 10.0**k for k in range(-9, 10) for digit in (1, 2, 5)])
-            axis.update(ticker=ticker, formatter=PrintfTickFormatter(format="%g"))
-            plot.state.ygrid[0].ticker = ticker
+    figure = plot.state
+    figure.axis.axis_label_text_font_style = "normal"
+    for legend in figure.legend:
+        legend.location = "bottom_left"  # beside a panel with a higher legend, it would float up into the title
+    for axis, grid, span in (
+        (figure.xaxis[0], figure.xgrid[0], figure.x_range),
+        (figure.yaxis[0], figure.ygrid[0], figure.y_range),
+    ):
+        if isinstance(axis, LogAxis) and isinstance(axis.ticker, LogTicker):
+            axis.minor_tick_line_color = None
+            ticks = [digit * 10.0**k for k in range(-9, 10) for digit in (1, 2, 5)]
+            if span.end / span.start < FEW_DECADES and sum(span.start <= tick <= span.end for tick in ticks) > 1:
+                axis.update(ticker=FixedTicker(ticks=ticks), formatter=PrintfTickFormatter(format="%g"))
+                grid.ticker = axis.ticker
     for bars in plot.state.select({"type": Whisker}):
         for head in (bars.lower_head, bars.upper_head):
             head.update(line_color=bars.line_color, size=8)
@@ -221,12 +308,13 @@ def _finish_bokeh(plot: Any, element: hv.Overlay) -> None:
 def layout(panels: list[hv.Overlay], backend: Backend) -> hv.Layout:
     """Panels in two columns, lettered (a), (b), … ."""
     if backend == "bokeh":
+        heights = [_plot_option(one, "height") or PANEL_PIXELS["height"] for one in panels]
         lettered = [
-            one.opts(hv.opts.Overlay(title=f"({letter}) {title}".strip(), backend="bokeh"))
-            for one, letter, title in zip(panels, "abcdef", (_title(one) for one in panels), strict=False)
+            one.opts(hv.opts.Overlay(title=f"({letter}) {_title(one)}".strip(), height=height, backend="bokeh"))
+            for one, letter, height in zip(panels, "abcdef", _by_row(heights), strict=False)
         ]
         return hv.Layout(lettered).cols(2).opts(hv.opts.Layout(shared_axes=False, backend="bokeh"))
-    legends = [{element.label for element in one.traverse(specs=[hv.Element])} - {""} for one in panels]
+    legends = [labels(one) for one in panels]
     options = {
         "sublabel_format": "({alpha})",
         "sublabel_size": 10,
@@ -241,7 +329,16 @@ def layout(panels: list[hv.Overlay], backend: Backend) -> hv.Layout:
     return hv.Layout(panels).cols(2).opts(hv.opts.Layout(**options, backend="matplotlib"))
 
 
+def _plot_option(overlay: hv.Overlay, name: str) -> Any:
+    return hv.Store.lookup_options("bokeh", overlay, "plot").kwargs.get(name)
+
+
+def _by_row(heights: list[int]) -> list[int]:
+    """The greater height for both panels of a row, so that their frames are alike."""
+    return [max(heights[k - k % 2 : k - k % 2 + 2]) for k in range(len(heights))]
+
+
 def _title(overlay: hv.Overlay) -> str:
     """Its title without the letter it may have of another layout."""
-    title = str(hv.Store.lookup_options("bokeh", overlay, "plot").kwargs.get("title", ""))
+    title = str(_plot_option(overlay, "title") or "")
     return re.sub(r"^\([a-f]\)\s*", "", title)

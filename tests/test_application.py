@@ -1,0 +1,228 @@
+"""The live report without a browser: what it watches, what it offers, and what it says when something is wrong."""
+
+import shutil
+from html import unescape
+
+import numpy as np
+import pytest
+import zarr
+from conftest import make_recipe
+
+import moments_xr as mx
+from moments_xr.errors import RequestError, StoreError
+from moments_xr.report import blocks
+from moments_xr.report.application import COMPARE, FITTING, PAGES, RECIPE, Report, serve
+from moments_xr.report.figures import FIGURES, SWEEP_FIGURES
+from moments_xr.report.watch import Watched, select
+from moments_xr.store import stamp
+
+CHANGES = {"realizations": 12, "compute__block": 4, "measure__every": 1, "network__depth": 20}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("stores") / "net.zarr"
+    mx.run(make_recipe("bn_ff", **CHANGES), path, progress=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    path = tmp_path_factory.mktemp("stores") / "widths.zarr"
+    mx.run(make_recipe("vanilla", realizations=4, sweep={"network.width": [8, 16]}), path, progress=False)
+    return path
+
+
+@pytest.fixture
+def store(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "net.zarr")
+
+
+def set_done(store, count):
+    """The first `count` realizations are done, and no others."""
+    done = zarr.open_group(store, mode="r+", use_consolidated=False)["done"]
+    done[:] = np.arange(done.shape[0]) < count
+
+
+def test_a_watched_store_is_opened_again_when_a_block_lands(store):
+    set_done(store, 4)
+    watched = Watched(store)
+    assert watched.done == (4, 12)
+    opened = watched.cube
+    watched.refresh()
+    assert watched.cube is opened
+    set_done(store, 8)
+    watched.refresh()
+    assert watched.done == (8, 12)
+    assert watched.nodes["net"].sizes["realization"] == 8
+
+
+def test_the_stamp_changes_with_blocks_and_with_an_extension(tmp_path):
+    path = tmp_path / "net.zarr"
+    assert stamp(path) == ()
+    recipe = make_recipe("vanilla", realizations=4, compute__block=4)
+    mx.run(recipe, path, progress=False)
+    first = stamp(path)
+    assert stamp(path) == first
+    mx.run(recipe.replace({"realizations": 8}), path, progress=False)
+    assert stamp(path) != first
+
+
+def test_an_analysis_is_computed_once_until_something_lands(store):
+    set_done(store, 8)
+    watched = Watched(store)
+    found = watched.analysis("net", {"layers": (1, 16)})
+    assert watched.analysis("net", {"layers": (1, 16)}) is found
+    assert watched.analysis("net", {"layers": (1, 12)}) is not found
+    set_done(store, 12)
+    watched.refresh()
+    again = watched.analysis("net", {"layers": (1, 16)})
+    assert again is not found
+    expected = mx.classify(mx.open_cube(store).sel(layer=slice(1, 16))).statistic
+    np.testing.assert_allclose(again["classify"].statistic, expected)
+
+
+def test_a_selection_is_of_layers_and_of_one_realization(finished):
+    ds = mx.open_cube(finished)
+    chosen = select(ds, {"layers": (3, 9), "realization": 5})
+    assert chosen.layer.values[[0, -1]].tolist() == [3, 9]
+    assert chosen.realization.values.tolist() == [5]
+    with pytest.raises(RequestError, match="realization 99 is not there; there are 0 to 11"):
+        select(ds, {"realization": 99})
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "emptied"])
+def test_a_damaged_store_is_a_message(store, damage):
+    if damage == "truncated":
+        (store / "zarr.json").write_text("{")
+    elif damage == "foreign":
+        (store / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    else:
+        shutil.rmtree(store)
+        store.mkdir()
+    watched = Watched(store)
+    assert watched.cube is None
+    assert "net.zarr" in watched.problem
+    assert "\n" not in watched.problem
+    report = Report([watched])
+    report.template()
+    assert watched.problem in text_of(blocks.head([watched], None))
+    assert not report.content.objects
+
+
+def test_a_damaged_chunk_leaves_the_rest_of_the_page(store):
+    for file in (store / "reff_signal" / "c").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+    report = Report([Watched(store)])
+    report.page.value = "Signal"
+    made = [report._made(make) for make in report._blocks(rows("Signal"))]
+    assert "cannot be read" in text_of(made[0])
+    assert "cannot be read" not in text_of(made[1])
+
+
+def text_of(viewable):
+    """All words of a viewable."""
+    return unescape(" ".join(str(pane.object) for pane in viewable.select(lambda part: hasattr(part, "object"))))
+
+
+def rows(page):
+    return [row for row in FIGURES.values() if row.group == page]
+
+
+def test_an_empty_store_says_that_nothing_is_done(store):
+    set_done(store, 0)
+    watched = Watched(store)
+    report = Report([watched])
+    report.template()
+    assert not report.content.objects
+    assert "0 of 12 realizations" in text_of(report._head())
+    set_done(store, 12)
+    watched.refresh()
+    report._turn()
+    assert report.content.objects
+
+
+def test_controls_are_those_that_the_page_understands(finished):
+    report = Report([Watched(finished)])
+    report.template()
+    for page in PAGES:
+        report.page.value = page
+        drawn = [*rows(page), *(SWEEP_FIGURES.values() if page == COMPARE else ())]
+        for name, control in report.controls.items():
+            assert control.visible == any(name in row.controls for row in drawn), (page, name)
+        assert report.layers.visible == (page != RECIPE)
+
+
+def test_controls_change_what_is_drawn(finished):
+    report = Report([Watched(finished)])
+    report.template()
+    report.page.value = "Sensitivity"
+    view = report._view()
+    assert view.selection == {} and view.controls == {"of": "chi"}
+    report.choose.layers(3.2, 11.9)
+    report.choose.realization(7)
+    report.controls["site"].value = "norm"
+    report.controls["logy"].value = False
+    view = report._view()
+    assert view.selection == {"layers": (4, 11), "realization": 7}
+    assert view.cube.layer.values[[0, -1]].tolist() == [4, 11]
+    assert view.controls == {"of": "chi", "site": "norm", "logy": False}
+    before = report.drawn
+    report._choose_whole()
+    assert report._view().selection == {}
+    assert report.drawn > before
+
+
+def test_the_figure_that_marks_a_realization_shows_all(finished):
+    report = Report([Watched(finished)])
+    report.template()
+    report.realization.value = 3
+    cube, controls = report._view().of(FIGURES["realizations"])
+    assert cube.sizes["realization"] == 12 and controls["realization"] == 3
+    cube, controls = report._view().of(FIGURES["sensitivity"])
+    assert cube.sizes["realization"] == 1 and "realization" not in controls
+
+
+def test_nodes_of_sweeps_and_other_stores_are_beside_each_other(finished, sweep):
+    report = Report([Watched(finished), Watched(sweep)])
+    report.template()
+    assert report.cube.options == ["net", "widths · network.width=8", "widths · network.width=16"]
+    report.page.value = COMPARE
+    report.cube.value = "widths · network.width=8"
+    assert report.compared.value == report.cube.options
+    words = text_of(report._headlines())
+    assert all(label in words for label in report.cube.options)
+    report.compared.value = report.cube.options[1:]
+    assert "net</th>" not in text_of(report._headlines())
+    assert report.controls["site"].options[0] == FITTING
+
+
+def test_a_box_along_the_depth_and_a_tap_on_a_net_choose(finished):
+    from bokeh.events import SelectionGeometry
+    from bokeh.models import Plot
+
+    chosen = []
+    choose = blocks.Choose(lambda first, last: chosen.append((first, last)), chosen.append)
+    ds, shared = mx.open_cube(finished), {}
+    shown = blocks.figure(FIGURES["effective_rank"], ds, {}, shared, choose)
+    plots = [pane.object for pane in shown.select(lambda part: isinstance(getattr(part, "object", None), Plot))]
+    assert len({id(plot.x_range) for plot in plots}) == len(shared) == 1
+    geometry = {"type": "rect", "x0": 2.0, "x1": 9.0, "y0": 0.0, "y1": 1.0}
+    plots[0]._trigger_event(SelectionGeometry(plots[0], geometry=geometry, final=True))
+    shown = blocks.figure(FIGURES["realizations"], ds, {}, shared, choose)
+    plot = next(pane.object for pane in shown.select(lambda part: isinstance(getattr(part, "object", None), Plot)))
+    source = next(renderer.data_source for renderer in plot.renderers if "realization" in renderer.data_source.data)
+    source.selected.indices = [6]
+    assert chosen == [(2.0, 9.0), 6]
+
+
+def test_serving_says_what_is_wrong_before_it_begins(tmp_path, finished):
+    with pytest.raises(StoreError, match="no such store"):
+        serve([tmp_path / "missing.zarr"])
+    server = serve([finished], port=0)
+    try:
+        with pytest.raises(RequestError, match=f"port {server.port}.*choose another port"):
+            serve([finished], port=server.port)
+    finally:
+        server.stop()

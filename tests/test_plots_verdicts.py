@@ -1,0 +1,120 @@
+"""The strip of verdicts and the evidence: what is drawn is what `evidence` and `classify` say, in both backends."""
+
+import re
+from itertools import pairwise
+
+import holoviews as hv
+import numpy as np
+import pytest
+
+import moments_xr as mx
+from moments_xr.plots.save import save
+from moments_xr.plots.verdicts import STATES, WORDS
+from moments_xr.quantities import PATHOLOGIES
+
+MAGIC = {".png": b"\x89PNG", ".svg": b"<?xml", ".html": b"<!DOCTYPE html>"}
+
+
+@pytest.fixture(scope="module")
+def exploding():
+    from conftest import make_recipe
+
+    recipe = make_recipe("bn_ff", realizations=10, network__depth=24, network__width=24, measure__channels="mean")
+    return mx.run(recipe, progress=False)
+
+
+def drawn(panel, kind=hv.Curve):
+    return {element.label: element for element in panel.traverse(lambda x: x, [kind]) if element.label}
+
+
+def strips(panel):
+    """Pathology -> [(first edge, last edge, meaning)] in the order of depth."""
+    found = {}
+    for element in panel.traverse(lambda x: x, [hv.Rectangles]):
+        columns = (element.dimension_values(name) for name in ("x0", "x1", "pathology", "state", "verdict"))
+        for start, end, name, state, _ in zip(*columns, strict=True):
+            found.setdefault(name, []).append((start, end, state))
+    return {name: sorted(runs) for name, runs in found.items()}
+
+
+def words(panel):
+    return [text for labels in panel.traverse(lambda x: x, [hv.Labels]) for text in labels.dimension_values("text")]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".html"])
+def test_both_backends_write_real_files(exploding, tmp_path, suffix):
+    path = tmp_path / f"figure{suffix}"
+    save(exploding.moments.plot.verdicts("bokeh" if suffix == ".html" else "matplotlib"), path)
+    content = path.read_bytes()
+    assert content.lstrip().startswith(MAGIC[suffix])
+    if suffix == ".html":
+        assert not re.search(rb"<(script|link|img)[^>]+(src|href)=", content)
+        assert b"sensitivity explodes" in content
+
+
+def test_strips_are_the_states_of_evidence(exploding):
+    found = mx.evidence(exploding)
+    (strip, *_) = exploding.moments.plot.verdicts("bokeh")
+    runs, layers = strips(strip), exploding.layer.values
+    assert set(runs) == set(WORDS.values())
+    for name in PATHOLOGIES:
+        states = found.state.sel(pathology=name).values
+        cells = runs[WORDS[name]]
+        assert cells[0][0] == layers[0] - 1 and cells[-1][1] == layers[-1] + 1
+        for layer, state in zip(layers, states, strict=True):
+            (meaning,) = (meaning for start, end, meaning in cells if start < layer < end)
+            assert meaning == STATES[state].meaning
+        for (_, end, before), (start, _, after) in pairwise(cells):
+            assert end == start and before != after, "one rectangle a run"
+    onset = int(found.onset.sel(pathology="exploding_sensitivity"))
+    assert f"present, from {onset} on" in words(strip)
+    marks = [s for s in strip.traverse(lambda x: x, [hv.Scatter]) if "onset" in [d.name for d in s.dimensions()]]
+    assert marks[0].dimension_values("onset").tolist() == [onset]
+
+
+def test_every_state_has_a_look_and_every_pathology_words():
+    from moments_xr.analysis import evidence
+
+    assert set(STATES) == set(evidence.STATES)
+    assert set(WORDS) == set(PATHOLOGIES)
+
+
+def test_the_evidence_is_drawn_with_interval_and_threshold(exploding):
+    found = mx.evidence(exploding)
+    (_, *panels) = exploding.moments.plot.verdicts("bokeh")
+    assert len(panels) == 5
+    for panel, (name, row) in zip(panels, PATHOLOGIES.items(), strict=True):
+        one = found.sel(pathology=name)
+        curves = drawn(panel)
+        threshold = curves.pop(f"threshold {row.threshold:g}")
+        np.testing.assert_array_equal(threshold.dimension_values("value"), row.threshold)
+        (curve,) = curves.values()
+        for drawn_as, key in (("statistic", "statistic"), ("low", "statistic_low"), ("high", "statistic_high")):
+            np.testing.assert_allclose(curve.dimension_values(drawn_as), one[key])
+        assert curve.dimension_values("state").tolist() == one.state.values.tolist()
+        low, high = hv.Store.lookup_options("bokeh", panel, "plot").kwargs["ylim"]
+        assert low < min(row.threshold, float(one.statistic_low.min()))
+        assert high > max(row.threshold, float(one.statistic_high.max()))
+
+
+def test_what_was_not_measured_has_a_strip_and_no_panel(exploding):
+    lacking = exploding.drop_vars("reff_signal")
+    (strip, *panels) = lacking.moments.plot.verdicts("bokeh")
+    assert len(panels) == 4
+    assert [state for *_, state in strips(strip)[WORDS["one_dimensional_signal"]]] == [STATES["not measured"].meaning]
+    assert "not measured" in words(strip)
+    nothing = exploding[["done"]].assign_attrs(exploding.attrs)
+    with pytest.raises(LookupError, match="verdicts: nothing to draw"):
+        nothing.moments.plot.verdicts()
+
+
+def test_odd_selections(exploding, small, tmp_path):
+    for ds in (exploding.isel(realization=0), exploding.sel(layer=24), exploding.sel(site="act")):
+        save(ds.moments.plot.verdicts("bokeh"), tmp_path / "figure.html")
+    assert len(exploding.isel(layer=[0, 11]).moments.plot.verdicts("matplotlib")) == 6
+    (strip, *_) = exploding.isel(realization=0).moments.plot.verdicts("bokeh")
+    assert words(strip).count("undecided") == 5
+    assert {state for runs in strips(strip).values() for *_, state in runs} == {STATES["few"].meaning}
+    tree = mx.run(small(realizations=2, sweep={"network.width": [4, 6]}), progress=False)
+    with pytest.raises(ValueError, match=r'verdicts is of one cube.*tree\["network.width=4"\]'):
+        tree.moments.plot.verdicts()
