@@ -13,6 +13,7 @@ import nbformat
 import pytest
 import xarray as xr
 from matplotlib.image import imread
+from nbclient import NotebookClient
 
 import moments_xr as mx
 
@@ -104,8 +105,6 @@ def test_published_curves_are_those_of_the_files(architecture: str) -> None:
 @pytest.mark.notebook
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook_runs_from_a_clean_kernel(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nbclient import NotebookClient
-
     shutil.copytree(FOLDER, tmp_path / "notebooks", ignore=shutil.ignore_patterns("stores", "reports", ".*"))
     shutil.copytree(DATA, tmp_path / "tests" / "data")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -132,7 +131,7 @@ def test_notebook_runs_from_a_clean_kernel(name: str, tmp_path: Path, monkeypatc
 
 def said(output: Any) -> str:
     """What an output says in plain text."""
-    return str(output.get("text") or output.get("data", {}).get("text/plain") or "")
+    return str(output.get("text") or output.get("data", {}).get("text/plain") or "").strip("\n")
 
 
 def shown(output: Any) -> list[str]:

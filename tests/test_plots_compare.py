@@ -85,6 +85,15 @@ def test_one_quantity_against_the_swept_value(widths, of):
         assert bar["above"][0] == pytest.approx(above)
 
 
+def test_swept_values_label_a_linear_axis_too(small):
+    sweep = {"network.width": [8, 16, 32]}
+    tree = mx.run(small("bn_ff", sweep=sweep), progress=False)
+    axes = hv.render(compare(tree, "chi", backend="matplotlib"), backend="matplotlib").axes[1]
+    assert axes.get_xscale() == "linear"
+    drawn = dict(zip(axes.get_xticks(), (label.get_text() for label in axes.get_xticklabels()), strict=True))
+    assert drawn == {8: "8", 16: "16", 32: "32"}
+
+
 def test_nodes_of_different_depths_are_compared_at_the_deepest_common_layer(small):
     tree = mx.run(small(realizations=3, sweep={"network.depth": [8, 6, 4]}), progress=False)
     (overlaid, against) = compare(tree, "chi", backend="bokeh")

@@ -187,7 +187,7 @@ class Report:
         self.compared.visible = page == COMPARE
         self.blocks = [
             (pn.Column(blocks.html(words.say("waiting")), sizing_mode="stretch_width"), make)
-            for make in [self._head, *self._blocks(figures)]
+            for make in (self._head, *self._blocks(figures))
         ]
         self.head.objects, self.content.objects = [self.blocks[0][0]], [block for block, _ in self.blocks[1:]]
         self._redraw()
@@ -195,8 +195,8 @@ class Report:
     def _redraw(self, *_: Any) -> None:
         """Make the blocks of the page, one after the other; what was there stays until then."""
         self.drawn += 1
-        for waiting, _ in self.blocks:
-            waiting.loading = True
+        for block in self.blocks:
+            block[0].loading = True
         if pn.state.curdoc is not None:  # somebody looks
             pn.state.onload(partial(self._draw, self.drawn))
 

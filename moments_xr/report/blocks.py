@@ -19,7 +19,7 @@ from moments_xr.analysis.pathology import classify
 from moments_xr.errors import RequestError
 from moments_xr.report import content, words
 from moments_xr.report.figures import Figure
-from moments_xr.report.panels import plots
+from moments_xr.report.panels import fit
 from moments_xr.report.watch import Watched, select
 
 CSS = files("moments_xr.report").joinpath("page.css").read_text("utf-8")
@@ -160,15 +160,20 @@ def figure(row: Figure, cube: Any, controls: Mapping[str, Any], depths: dict[str
     taken = {name: value for name, value in controls.items() if name in row.controls}
     try:
         with DRAWING:
-            panels = plots(row.draw(cube, **taken))
+            panels = fit(row.draw(cube, **taken))
     except RequestError as error:
         return pn.Column(html(heading + words.say("missing", str(error))), sizing_mode="stretch_width")
-    for plot in panels:
+    for plot, _, _ in panels:
         _link_layers(plot, depths, choose)
         _link_realizations(plot, choose)
     panes = [
-        pn.pane.Bokeh(plot, sizing_mode="stretch_width", margin=0, styles={"grid-column": "1 / -1"} if wide else {})
-        for plot, wide in panels.items()
+        pn.Column(
+            html(words.say("panel_title", title)),
+            pn.pane.Bokeh(plot, sizing_mode="stretch_width", margin=0),
+            sizing_mode="stretch_width",
+            styles={"grid-column": "1 / -1"} if wide else {},
+        )
+        for plot, title, wide in panels
     ]
     grid = pn.Column(*panes, sizing_mode="stretch_width", styles=GRID)
     return pn.Column(html(heading + words.say("caption", row.caption)), grid, sizing_mode="stretch_width")

@@ -79,7 +79,7 @@ FIGURES: dict[str, Figure] = {
             "Sensitivity",
             "Increments of the sensitivity",
             "By how much each layer, and each step inside it, multiplies χ: above 1 it amplifies noise. (b) Its logarithm is level "
-            "if χ explodes, and falls as 1/l if χ is a power of depth. " + BANDS,
+            "if χ explodes, and falls as 1/l if χ is a power of depth; its band is two standard errors. " + BANDS,
             "increments",
         ),
         Figure(

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import xarray as xr
 
-import moments_xr.plots  # noqa: F401  its error names the extra that is not installed
 from moments_xr.analysis.report import analyse
 from moments_xr.errors import RequestError, StoreError
 from moments_xr.recipe import Recipe
 from moments_xr.report import content
 from moments_xr.report.figures import FIGURES, GROUPS, SWEEP_FIGURES, Figure
 from moments_xr.report.panels import Drawn, draw, runtime
+from moments_xr.report.words import TEMPLATES
 from moments_xr.store import open_cube
 
 LARGEST = 6_000_000
@@ -109,22 +109,16 @@ def write_report(
 
 def html(cube: xr.Dataset | xr.DataTree, name: str | None = None, say: Say | None = None) -> str:
     """The page as text; see `write_report`."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     recipe = content.recipe_of(cube)
     name = name or (recipe.name if recipe else "cube")
     composer = _Composer(name, say or (lambda step: None))
     values = composer.sweep(cube) if isinstance(cube, xr.DataTree) else composer.single(cube)
-    environment = Environment(
-        loader=PackageLoader("moments_xr", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("page.html").render(
+    return TEMPLATES.get_template("page.html").render(
         name=name,
         description=recipe.description if recipe else "",
         recipe=_without_place(recipe).to_yaml() if recipe else None,
         version=metadata.version("moments-xr"),
         bokeh_version=metadata.version("bokeh"),
-        rounded=content.rounded,
         runtime=composer.runtime,
         scripts=composer.scripts,
         **values,
@@ -171,6 +165,8 @@ class _Composer:
         return {
             "cubes": cubes,
             "nodes": NODES,
+            "verdicts": {cube.name: cube.verdicts for cube in cubes},
+            "links": {cube.name: cube.id for cube in cubes[:NODES]},
             "unstarted": unstarted,
             "sections": [section],
             "headline": next(iter(headlines)) if len(headlines) == 1 else f"a sweep of {len(nodes)} nodes",

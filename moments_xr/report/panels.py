@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import holoviews as hv
 import xarray as xr
@@ -41,6 +41,14 @@ class Panel:
     wide: bool
 
 
+class Fitted(NamedTuple):
+    """A plot, its title, and whether it is as wide as the page."""
+
+    plot: Plot
+    title: str
+    wide: bool
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A figure's panels and the script that fills them; or, in one line, why there are none."""
@@ -65,20 +73,21 @@ def draw(figure: Figure, cube: xr.Dataset | xr.DataTree, numbers: dict[str, str]
         return Drawn(missing=str(error))
     except RequestError:  # no figure of this kind of net, or of sweep
         return None
-    drawn = plots(layout)
-    looks = [(_title_taken(plot), wide) for plot, wide in drawn.items()]
-    script, divs = components(list(drawn), wrap_script=False)
-    panels = tuple(Panel(renumbered(div), *look) for div, look in zip(divs, looks, strict=True))
+    fitted = fit(layout)
+    script, divs = components([panel.plot for panel in fitted], wrap_script=False)
+    panels = tuple(Panel(renumbered(div), panel.title, panel.wide) for div, panel in zip(divs, fitted, strict=True))
     return Drawn(panels, renumbered(script))
 
 
-def plots(layout: Any) -> dict[Plot, bool]:
-    """The plots of a HoloViews layout, made to fit a page; and whether each is as wide as the page."""
-    found = _plots(hv.render(layout, backend="bokeh"))
-    wide = {plot: (plot.width or 0) >= WIDE for plot in found}
-    for plot in found:
-        _adapt(plot)
-    return wide
+def fit(layout: Any) -> list[Fitted]:
+    """The plots of a HoloViews layout, made to fit a page."""
+    fitted = [
+        Fitted(plot, _title_taken(plot), (plot.width or 0) >= WIDE)
+        for plot in _plots(hv.render(layout, backend="bokeh"))
+    ]
+    for panel in fitted:
+        _adapt(panel.plot)
+    return fitted
 
 
 def runtime() -> str:
