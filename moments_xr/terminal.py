@@ -37,7 +37,8 @@ def summary_table(table: xr.Dataset, realizations: int, title: str = "") -> Tabl
 def print_analysis(out: Console, results: Mapping[str, xr.Dataset], realizations: int, title: str = "") -> None:
     """Verdicts, growth, laws, theorems and summary of a cube."""
     verdicts = results["classify"]
-    alive = f"; {100 * float(verdicts['alive']):.0f} % alive at the last layer" if "alive" in verdicts else ""
+    fraction = float(verdicts["alive"]) if "alive" in verdicts else np.nan
+    alive = f"; {100 * fraction:.0f} % alive at the last layer" if np.isfinite(fraction) else ""
     overall = str(verdicts["overall"].values).replace("_", " ")
     out.print(f"[bold]{title + ': ' if title else ''}{overall}[/bold] ({realizations} realizations{alive})")
     out.print(_verdict_table(verdicts))

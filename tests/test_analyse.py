@@ -99,3 +99,11 @@ def test_what_is_there_is_answered(stores):
     results, lacking = analyse(ds)
     assert "classify" in results and "summary" in results
     assert "decompose chi" in lacking and "sites" in lacking["decompose chi"]
+
+
+def test_one_realization_selected_by_its_number_is_analysed(cubes):
+    from moments_xr.analysis.report import analyse
+
+    one, row = (analyse(cubes["bn_ff"].chunk(realization=4).isel(realization=k))[0] for k in (2, [2]))
+    xr.testing.assert_identical(one["summary"], row["summary"])
+    assert "alive" in one["classify"]

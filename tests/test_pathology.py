@@ -263,3 +263,13 @@ def test_zero_padding_keeps_more_than_one_dimension(small):
         found[boundary] = mx.classify(mx.run(recipe, progress=False)).sel(pathology="one_dimensional_signal")
     assert found["zero"].verdict == "absent" and found["zero"].statistic_low > 1.5
     assert found["periodic"].verdict != "absent" and found["periodic"].statistic < 1.2
+
+
+def test_a_node_of_a_sweep_that_lacks_a_site_is_undecided():
+    from conftest import make_recipe
+
+    changes = {"network.width": [8, 12]}
+    tree = mx.run(make_recipe("bn_ff", measure__sites=["act"], sweep=changes), progress=False)
+    verdicts = mx.classify(tree)
+    assert (verdicts.verdict == "undecided").all()
+    assert "not measured" in str(verdicts.sentence.sel(pathology="fat_tails")[{"network.width": 0}].item())

@@ -80,6 +80,7 @@ def analyse(ds: xr.Dataset) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     >>> "classify" in results
     True
     """
+    ds = ds if "realization" in ds.dims else ds.expand_dims("realization")
     results, lacking = {}, {}
     for name, function in ANALYSES.items():
         try:

@@ -151,7 +151,7 @@ def facts(ds: xr.Dataset, results: Results | None = None) -> dict[str, str]:
             said["width"] = f"{ds.sizes['channel']} channels"
     there, wanted = completeness(ds)
     said["realizations"] = f"{there}" if there == wanted else f"{there} of {wanted}"
-    if results and "alive" in results["classify"]:
+    if results and "alive" in results["classify"] and np.isfinite(results["classify"]["alive"]):
         said["alive at the last layer"] = f"{100 * float(results['classify']['alive']):.4g} %"
     return said
 
