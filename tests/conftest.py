@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 import xarray as xr
 from browser import browser as browser
+from hypothesis import settings
 
 import moments_xr as mx
+
+settings.register_profile("untimed", deadline=None)  # machines are noisy
+settings.load_profile("untimed")
 
 SAMPLE = {1: [20], 3: [8, 8, 2]}
 

@@ -1,6 +1,9 @@
 """The live report without a browser: what it watches, what it offers, and what it says when something is wrong."""
 
+import asyncio
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 
 import numpy as np
@@ -11,9 +14,10 @@ from conftest import make_recipe
 import moments_xr as mx
 from moments_xr.errors import RequestError, StoreError
 from moments_xr.report import blocks
-from moments_xr.report.application import COMPARE, FITTING, PAGES, RECIPE, Report, serve
+from moments_xr.report.application import Report, serve
+from moments_xr.report.controls import COMPARE, FITTING, PAGES, RECIPE
 from moments_xr.report.figures import FIGURES, SWEEP_FIGURES
-from moments_xr.report.watch import Watched, select
+from moments_xr.report.watch import Watched, select, watch
 from moments_xr.store import stamp
 
 CHANGES = {"realizations": 12, "compute__block": 4, "measure__every": 1, "network__depth": 20}
@@ -115,10 +119,71 @@ def test_a_damaged_chunk_leaves_the_rest_of_the_page(store):
         if file.is_file():
             file.write_bytes(b"damaged")
     report = Report([Watched(store)])
-    report.page.value = "Signal"
+    report.controls.page.value = "Signal"
     made = [report._made(make) for make in report._blocks(rows("Signal"))]
     assert "cannot be read" in text_of(made[0])
     assert "cannot be read" not in text_of(made[1])
+
+
+def test_a_cube_that_cannot_be_analysed_has_its_name_and_the_reason(store):
+    report = Report([Watched(store)])
+    report.template()
+    report.controls.realization.value = 99
+    assert "realization 99 is not there" in text_of(report._head())
+    report.controls.realization.value = None
+    for file in (store / "pooled_moments" / "c").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+    words = text_of(report._head())
+    assert ">net<" in words and "cube 'net' cannot be read" in words
+
+
+def test_a_store_that_is_deleted_while_it_is_shown_is_a_message(store):
+    report = Report([Watched(store)])
+    report.template()
+    assert report.content.objects
+    shutil.rmtree(store)
+    asyncio.run(report._look())
+    assert not report.content.objects
+    assert "Nothing to show yet" in text_of(report._head()) and "net.zarr" in text_of(report._head())
+
+
+def test_blocks_that_land_do_not_interrupt_what_is_being_drawn(store):
+    set_done(store, 4)
+    report = Report([Watched(store)])
+    report.template()
+
+    async def look_while_drawing():
+        before = report.drawn
+        async with report.drawing:
+            set_done(store, 8)
+            await report._look()
+        assert report.drawn == before and report.stores[0].done == (4, 12)
+        await report._look()
+        assert report.drawn > before and report.stores[0].done == (8, 12)
+
+    asyncio.run(look_while_drawing())
+
+
+def test_visitors_who_ask_at_once_share_an_analysis(finished, monkeypatch):
+    calls = []
+
+    def slow(ds):
+        calls.append(ds)
+        time.sleep(0.1)
+        return {}, {}
+
+    monkeypatch.setattr("moments_xr.report.watch.analyse", slow)
+    watched = Watched(finished)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: watched.analysis("net", {}), range(4)))
+    assert len(calls) == 1
+
+
+def test_stores_of_one_name_are_called_by_their_paths(finished, store):
+    names = [watched.name for watched in watch([finished, store, finished])]
+    assert names == [str(finished), str(store)]
+    assert [watched.name for watched in watch([finished])] == ["net"]
 
 
 def text_of(viewable):
@@ -147,37 +212,50 @@ def test_controls_are_those_that_the_page_understands(finished):
     report = Report([Watched(finished)])
     report.template()
     for page in PAGES:
-        report.page.value = page
+        report.controls.page.value = page
         drawn = [*rows(page), *(SWEEP_FIGURES.values() if page == COMPARE else ())]
-        for name, control in report.controls.items():
+        for name, control in report.controls.arguments.items():
             assert control.visible == any(name in row.controls for row in drawn), (page, name)
-        assert report.layers.visible == (page != RECIPE)
+        assert report.controls.layers.visible == (page != RECIPE)
 
 
 def test_controls_change_what_is_drawn(finished):
     report = Report([Watched(finished)])
     report.template()
-    report.page.value = "Sensitivity"
+    report.controls.page.value = "Sensitivity"
     view = report._view()
-    assert view.selection == {} and view.controls == {"of": "chi"}
+    assert view.selection == {} and view.arguments == {"of": "chi"}
     report.choose.layers(3.2, 11.9)
     report.choose.realization(7)
-    report.controls["site"].value = "norm"
-    report.controls["logy"].value = False
+    report.controls.arguments["site"].value = "norm"
+    report.controls.arguments["logy"].value = False
     view = report._view()
     assert view.selection == {"layers": (4, 11), "realization": 7}
     assert view.cube.layer.values[[0, -1]].tolist() == [4, 11]
-    assert view.controls == {"of": "chi", "site": "norm", "logy": False}
+    assert view.arguments == {"of": "chi", "site": "norm", "logy": False}
     before = report.drawn
-    report._choose_whole()
+    report.controls.choose_whole()
     assert report._view().selection == {}
     assert report.drawn > before
+
+
+def test_a_quantity_chosen_on_one_page_is_not_taken_to_another_that_offers_others(finished):
+    report = Report([Watched(finished)])
+    report.template()
+    report.controls.page.value = "Channels"
+    assert report.controls.arguments["of"].value != FITTING
+    report.controls.page.value = COMPARE
+    assert report.controls.arguments["of"].value == FITTING
+    report.controls.page.value = "Sensitivity"
+    report.controls.arguments["of"].value = "mu2_noise"
+    report.controls.page.value = "Decomposition"
+    assert report._view().arguments["of"] == "mu2_noise"
 
 
 def test_the_figure_that_marks_a_realization_shows_all(finished):
     report = Report([Watched(finished)])
     report.template()
-    report.realization.value = 3
+    report.controls.realization.value = 3
     cube, controls = report._view().of(FIGURES["realizations"])
     assert cube.sizes["realization"] == 12 and controls["realization"] == 3
     cube, controls = report._view().of(FIGURES["sensitivity"])
@@ -187,15 +265,15 @@ def test_the_figure_that_marks_a_realization_shows_all(finished):
 def test_nodes_of_sweeps_and_other_stores_are_beside_each_other(finished, sweep):
     report = Report([Watched(finished), Watched(sweep)])
     report.template()
-    assert report.cube.options == ["net", "widths · network.width=8", "widths · network.width=16"]
-    report.page.value = COMPARE
-    report.cube.value = "widths · network.width=8"
-    assert report.compared.value == report.cube.options
+    assert report.controls.cube.options == ["net", "widths · network.width=8", "widths · network.width=16"]
+    report.controls.page.value = COMPARE
+    report.controls.cube.value = "widths · network.width=8"
+    assert report.controls.compared.value == report.controls.cube.options
     words = text_of(report._headlines())
-    assert all(label in words for label in report.cube.options)
-    report.compared.value = report.cube.options[1:]
+    assert all(label in words for label in report.controls.cube.options)
+    report.controls.compared.value = report.controls.cube.options[1:]
     assert "net</th>" not in text_of(report._headlines())
-    assert report.controls["site"].options[0] == FITTING
+    assert report.controls.arguments["site"].options[0] == FITTING
 
 
 def test_a_box_along_the_depth_and_a_tap_on_a_net_choose(finished):

@@ -13,7 +13,7 @@ from browser import visit
 from conftest import make_recipe
 
 import moments_xr as mx
-from moments_xr.report.application import PAGES
+from moments_xr.report.controls import PAGES
 
 pytestmark = pytest.mark.browser
 

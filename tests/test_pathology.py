@@ -273,3 +273,14 @@ def test_a_node_of_a_sweep_that_lacks_a_site_is_undecided():
     verdicts = mx.classify(tree)
     assert (verdicts.verdict == "undecided").all()
     assert "not measured" in str(verdicts.sentence.sel(pathology="fat_tails")[{"network.width": 0}].item())
+
+
+def test_kurtosis_of_vanilla_nets_is_that_of_their_channels():
+    from conftest import make_recipe
+
+    ds = mx.run(make_recipe("vanilla", measure__channels="all"), progress=False)
+    z = ds.channel_moments.astype("f8").sel(site="conv", layer=6)
+    expected = z.sel(moment="mu4_signal").mean("channel") / (z.sel(moment="mu2_signal") ** 2).mean("channel")
+    geometric = np.exp(np.log(expected).mean("realization"))
+    found = mx.classify(ds).statistic.sel(pathology="fat_tails")
+    np.testing.assert_allclose(found, geometric, rtol=1e-5)

@@ -1,6 +1,5 @@
-"""The strip of verdicts and the evidence: what is drawn is what `evidence` and `classify` say, in both backends."""
+"""The strip of verdicts and the evidence: what is drawn is what `evidence` and `classify` say."""
 
-import re
 from itertools import pairwise
 
 import holoviews as hv
@@ -8,11 +7,8 @@ import numpy as np
 import pytest
 
 import moments_xr as mx
-from moments_xr.plots.save import save
 from moments_xr.plots.verdicts import STATES, WORDS
 from moments_xr.quantities import PATHOLOGIES
-
-MAGIC = {".png": b"\x89PNG", ".svg": b"<?xml", ".html": b"<!DOCTYPE html>"}
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +35,6 @@ def strips(panel):
 
 def words(panel):
     return [text for labels in panel.traverse(lambda x: x, [hv.Labels]) for text in labels.dimension_values("text")]
-
-
-@pytest.mark.parametrize("suffix", [".png", ".html"])
-def test_both_backends_write_real_files(exploding, tmp_path, suffix):
-    path = tmp_path / f"figure{suffix}"
-    save(exploding.moments.plot.verdicts("bokeh" if suffix == ".html" else "matplotlib"), path)
-    content = path.read_bytes()
-    assert content.lstrip().startswith(MAGIC[suffix])
-    if suffix == ".html":
-        assert not re.search(rb"<(script|link|img)[^>]+(src|href)=", content)
-        assert b"sensitivity explodes" in content
 
 
 def test_strips_are_the_states_of_evidence(exploding):
@@ -108,9 +93,9 @@ def test_what_was_not_measured_has_a_strip_and_no_panel(exploding):
         nothing.moments.plot.verdicts()
 
 
-def test_odd_selections(exploding, small, tmp_path):
-    for ds in (exploding.isel(realization=0), exploding.sel(layer=24), exploding.sel(site="act")):
-        save(ds.moments.plot.verdicts("bokeh"), tmp_path / "figure.html")
+def test_odd_selections(exploding, small):
+    hv.render(exploding.isel(realization=0, layer=11).moments.plot.verdicts("bokeh"), "bokeh")
+    assert len(exploding.sel(site="act").moments.plot.verdicts("bokeh")) == 4
     assert len(exploding.isel(layer=[0, 11]).moments.plot.verdicts("matplotlib")) == 6
     (strip, *_) = exploding.isel(realization=0).moments.plot.verdicts("bokeh")
     assert words(strip).count("undecided") == 5

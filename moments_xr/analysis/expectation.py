@@ -30,6 +30,7 @@ def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
         return get(select_site(ds, site), name, log=True).drop_vars("site", errors="ignore")
 
     before = log_at(of, "input")
+    before = before.where(isfinite(before))  # of a dead net nothing is expected
     if kind == "bn_res":
         gain = _unit_gain(ds, of, variance, log_at)
     else:
@@ -41,7 +42,7 @@ def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
             gain = gain - exp(log_at("nu1_plus_minus_signal", z) - before)
     if kind == "bn_ff" and of == "mu2_noise":
         gain = gain * exp(0.5 * _spread(ds, of, "norm"))
-    return log(gain).where(isfinite(before))
+    return log(gain).where(before.notnull())
 
 
 def _spread(ds: xr.Dataset, of: str, site: str) -> xr.DataArray | float:

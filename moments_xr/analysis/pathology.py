@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from moments_xr.analysis.growth import by_depth, fit_growth
 from moments_xr.analysis.growth_models import enough
+from moments_xr.analysis.network import told
 from moments_xr.analysis.realizations import curves, described, fitted, mean_interval
 from moments_xr.analysis.sensitivity import architecture, effective_rank, get, increments, select_site, stored_moment
 from moments_xr.analysis.sweep import along_sweep
@@ -355,16 +356,20 @@ def _log_one_sidedness(ds: xr.Dataset) -> xr.DataArray:
 
 
 def _log_kurtosis(ds: xr.Dataset) -> xr.DataArray:
-    """log of E_c μ₄,c(z)/E_c μ₂,c(z)²: μ₄(z) itself where batch norm gives every channel a variance of 1."""
-    kind = architecture(ds)
-    z = _at(ds, kind.plotted[2])
-    fourth = get(z, "mu4_signal", log=True)
-    if kind.name != "vanilla":
-        return fourth.where(fourth > -np.inf)
-    square = 2 * get(z, "mu2_signal", log=True)
-    spread = get(z, "var_mu2_signal", log=True)
-    second = xr.ufuncs.logaddexp(square, spread)
-    return fourth - second.where(second > -np.inf)
+    return log_kurtosis(_at(ds, architecture(ds).plotted[2]))
+
+
+def log_kurtosis(at: xr.Dataset) -> xr.DataArray:
+    """log of μ₄ where batch norm gives every channel a variance of 1, elsewhere of E_c μ₄,c/E_c μ₂,c², at one site."""
+    fourth = get(at, "mu4_signal", log=True)
+    fourth = fourth.where(fourth > -np.inf)
+    if str(at["site"].item()) == "norm":
+        return fourth
+    spread = get(at, "var_mu2_signal", log=True)
+    channels = told(at, "width", np.inf)  # the variance over channels is the unbiased one, of N − 1
+    spread = spread + np.log1p(-1 / channels) if channels > 1 else xr.full_like(spread, -np.inf)
+    square = xr.ufuncs.logaddexp(2 * get(at, "mu2_signal", log=True), spread)
+    return fourth - square.where(square > -np.inf)
 
 
 STATISTICS: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {

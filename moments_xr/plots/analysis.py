@@ -15,6 +15,7 @@ from moments_xr.analysis.sensitivity import architecture
 from moments_xr.analysis.sweep import points
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.plots import elements
+from moments_xr.plots.panels import left_out, one_cube, xlabel, xlim
 from moments_xr.plots.theme import BLUE, GREY, PURPLE, RED, Backend, Line, chosen_backend, layout, panel, symbol
 
 TERMS = {
@@ -31,7 +32,6 @@ BOUNDS = {
     "diffusion_one_input": Line(GREY, "dotted", 0.8),
     "diffusion_bound_low": Line(GREY, "dashed", 0.6),
 }
-MARGIN = 0.06
 
 
 def decomposition(
@@ -70,11 +70,7 @@ def decomposition(
     >>> len(mx.run(mx.recipe("quickstart", changes), progress=False).moments.plot.decomposition())
     2
     """
-    if isinstance(ds, xr.DataTree):
-        names = ", ".join(f'tree["{name}"]' for name in ds.children)
-        raise RequestError(f"decomposition is of one cube, and this is a sweep: choose a node, as {names}")
-    if ds.sizes.get("realization") == 0 or ds.sizes.get("layer") == 0:
-        raise MissingError("decomposition: the cube has no finished realization, or no layer")
+    ds = one_cube(ds, "decomposition")
     terms = decompose(ds, of, method)
     if architecture(ds).name == "bn_res" and terms.attrs["method"] == "theory":
         raise MissingError(
@@ -84,24 +80,19 @@ def decomposition(
     drawn = _term_bands(terms, ds.sizes["branch"] if terms.attrs["method"] == "branches" else None)
     chosen = chosen_backend(backend)
     what = symbol(f"of_{of}", chosen)
-    kind, layers = architecture(ds), drawn["s"].layer
-    axes = {
-        "xlabel": symbol("unit" if kind.name == "bn_res" else "layer", chosen),
-        "xlim": (0.0, float(layers[-1]) * (1 if len(layers) > 1 else 2)),
-    }
-    undefined = drawn["sum_log_increment"].undefined
-    notes = [f"{undefined} undefined of {ds.sizes.get('realization', 1)} left out"] if undefined else []
+    axes = {"xlabel": xlabel(ds, chosen), "xlim": xlim(drawn["s"])}
+    notes = list(filter(None, [left_out(ds, drawn["sum_log_increment"])]))
     notes += [] if bool(terms["complete"].all()) else ["sums of the measured layers only"]
     by_layer = hv.Overlay([elements.level(0.0, chosen)])
     for name, draw in TERMS.items():
         by_layer = by_layer * draw(drawn[name], symbol(name, chosen), backend=chosen)
     sums = _sums(drawn, what, chosen)
     shown, summed = ([drawn[prefix + name] for name in TERMS] for prefix in ("", "sum_"))
-    limits = _ylim(shown), _ylim([*summed, drawn["sum_log_increment"]], bool(notes))
+    limits = _ylim(shown, True), _ylim([*summed, drawn["sum_log_increment"]], bool(notes))
     terms_label = symbol("terms", chosen) % what
     return layout(
         [
-            panel(by_layer, chosen, **axes, ylabel=terms_label, title=kind.long_name, ylim=limits[0]),
+            panel(by_layer, chosen, **axes, ylabel=terms_label, title=architecture(ds).long_name, ylim=limits[0]),
             panel(sums, chosen, **axes, ylabel="summed over layers", title="; ".join(notes), ylim=limits[1]),
         ],
         chosen,
@@ -220,13 +211,11 @@ def _by_width(fits: dict[str, xr.Dataset], backend: Backend, times_width: bool =
                     overlay = overlay * elements.plain(widths, values, symbol(name, backend), line, backend)
         estimate, low, high = (fit[name].values * factor for name in ESTIMATE)
         label = symbol("log_of", backend) % symbol(f"of_{of}", backend)
-        overlay = overlay * elements.intervals(widths, estimate, low, high, label, QUANTITIES[of], backend)
+        overlay = overlay * elements.intervals(widths, estimate, low, high, label, QUANTITIES[of], backend, "width N")
     return overlay
 
 
-def _ylim(drawn: list[elements.Band], titled: bool = True) -> tuple[float, float]:
+def _ylim(drawn: list[elements.Band], noted: bool) -> tuple[float, float]:
     """The range of the bands and zero, with room for a note above."""
-    values = np.concatenate([np.concatenate([band.mean, band.low, band.high]) for band in drawn])
-    values = np.append(values[np.isfinite(values)], 0.0)
-    span = float(np.ptp(values)) or 1.0
-    return float(values.min() - MARGIN * span), float(values.max() + (3 * MARGIN if titled else MARGIN) * span)
+    values = np.concatenate([[0.0], *(side for band in drawn for side in (band.mean, band.low, band.high))])
+    return elements.limits(values, above=0.18 if noted else 0.08)

@@ -50,9 +50,9 @@ def compare(
 
     Returns
     -------
-    A HoloViews layout. Curves are means over realizations with depth, from light to dark in the order of the sweep; of up
+    A HoloViews layout, of small multiples with a curve a node. Curves are means over realizations with depth, from light to dark in the order of the sweep; of up
     to 4 nodes with bands from the 16th to the 84th percentile. Ranks are at the site `act`, moments of order 4, absolute
-    and one-sided ones those of z, all others at the output. Of one quantity also (b) its mean at the deepest layer that
+    and one-sided ones those of z, all others at the output. Of one quantity alone also (b) its mean at the deepest layer that
     all nodes have, against the swept value if that is one number, with 95 % t intervals over realizations (of the
     logarithm, if it is positive). Thin lines: 1, and 3, the kurtosis of a Gaussian.
 
@@ -83,11 +83,13 @@ def compare(
                 errors.append(error)
     if not wanted:
         raise errors[0]
-    key = numeric_key(nodes) if of else None
+    key = numeric_key(nodes)
     depths = reduce(np.intersect1d, [values["layer"].values for values in wanted.values()])
     at_depth = {}
     if key and len(depths):
-        at_depth = {k: _mean(values.sel(layer=depths[-1]), compared[name].log) for (name, k), values in wanted.items()}
+        at_depth = {
+            place: _mean(values.sel(layer=depths[-1]), compared[place[0]].log) for place, values in wanted.items()
+        }
     logs = [place for place in wanted if compared[place[0]].log]
     bands, means = compute(elements.lazy_bands(wanted, logs), at_depth)
     drawn = {place: band for place, band in elements.read_bands(bands).items() if np.isfinite(band.mean).any()}
@@ -96,12 +98,13 @@ def compare(
     if not compared:
         raise MissingError(f"compare: {of or 'nothing that it draws'} is defined in no realization of any node")
     shown = [_overlaid(nodes, by_name[name], quantity, logy, chosen) for name, quantity in compared.items()]
-    if key and means:
-        [quantity] = compared.values()
-        swept = np.array([nodes[k].point[key] for k in means], dtype="f8")
-        colours = [ramp(len(nodes))[k] for k in means]
+    if key and means and len(compared) == 1:
+        [(name, quantity)] = compared.items()
+        at = {k: mean for (one, k), mean in means.items() if one == name}
+        swept = np.array([nodes[k].point[key] for k in at], dtype="f8")
+        colours = [ramp(len(nodes))[k] for k in at]
         axes = {"xlabel": key_label(key, chosen), "title": f"at layer {depths[-1]}"}
-        shown.append(_against(swept, list(means.values()), colours, quantity, logy, chosen, **axes))
+        shown.append(_against(swept, list(at.values()), colours, quantity, logy, chosen, **axes))
     return layout(shown, chosen)
 
 
@@ -161,7 +164,7 @@ def _against(
     overlay = elements.plain(swept[order], band.mean[order], "", Line(GREY, "dotted", 0.6), backend)
     for k, colour in enumerate(colours):
         x, value, low, high = (values[[k]] for values in (swept, band.mean, band.low, band.high))
-        overlay = overlay * elements.intervals(x, value, low, high, "", Line(colour), backend)
+        overlay = overlay * elements.intervals(x, value, low, high, "", Line(colour), backend, axes["xlabel"])
     first, last = float(swept.min()), float(swept.max())
     logx = first > 0 and last / first >= WIDE
     margin = (last / first) ** MARGIN if logx else MARGIN * (last - first)

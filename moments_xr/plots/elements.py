@@ -113,11 +113,20 @@ def _line(x: np.ndarray, y: np.ndarray, label: str, line: Line, backend: Backend
 
 
 def intervals(
-    x: np.ndarray, estimate: np.ndarray, low: np.ndarray, high: np.ndarray, label: str, line: Line, backend: Backend
+    x: np.ndarray,
+    estimate: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    label: str,
+    line: Line,
+    backend: Backend,
+    along: str = "layer",
 ) -> hv.Overlay:
-    """Points with bars from `low` to `high`, where these are known."""
-    points = hv.Scatter((x, estimate), "x", "value", label=label)
-    drawn = hv.Overlay([points.opts(hv.opts.Scatter(**line.points(backend), backend=backend))])
+    """Points with bars from `low` to `high`, where these are known; bokeh's hover calls x what it is `along`."""
+    points = hv.Scatter((x, estimate, low, high), "x", ["value", "low", "high"], label=label)
+    tips = [(along, "@x"), (label or "value", "@value"), ("from", "@low"), ("to", "@high")]
+    hover = {"hover_tooltips": tips} if backend == "bokeh" else {}
+    drawn = hv.Overlay([points.opts(hv.opts.Scatter(**line.points(backend), **hover, backend=backend))])
     if not np.isfinite(high - low).any():
         return drawn
     bars = hv.ErrorBars((x, estimate, estimate - low, high - estimate), "x", ["value", "below", "above"])
@@ -128,7 +137,7 @@ def with_interval(value: float, low: float, high: float) -> str:
     """A number with its interval, to the digits that this lets stand; by itself if the interval is not known."""
     if not np.isfinite(high - low):
         return f"{value:.3g}"
-    digits = max(0, int(np.ceil(np.log10(5 / max(high - low, 1e-12)))))
+    digits = max(0, int(np.ceil(np.log10(2 / max(high - low, 1e-12)))))
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 

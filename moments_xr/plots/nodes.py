@@ -9,11 +9,13 @@ from typing import Any
 
 import xarray as xr
 
+from moments_xr.analysis.pathology import log_kurtosis
 from moments_xr.analysis.sensitivity import get, increments, select_site
 from moments_xr.analysis.sweep import points
 from moments_xr.errors import MissingError, RequestError
-from moments_xr.plots.panels import at_site, log_kurtosis
-from moments_xr.plots.theme import SYMBOLS, Backend, symbol
+from moments_xr.plots.panels import at_site
+from moments_xr.plots.symbols import SYMBOLS
+from moments_xr.plots.theme import Backend, symbol
 from moments_xr.quantities import MOMENTS
 
 INCREMENT = "increment_"
@@ -58,16 +60,26 @@ def nodes_of(tree: xr.DataTree | xr.Dataset | Mapping[str, xr.Dataset], backend:
     if isinstance(tree, xr.Dataset):
         raise RequestError("compare is of a sweep, or of several cubes by name, and this is one cube")
     if isinstance(tree, xr.DataTree):
-        found = [
-            Node(name, _label(point, name, backend), tree[name].to_dataset(), point)
-            for name, point in points(tree).items()
-        ]
+        swept = [(name, tree[name].to_dataset(), point) for name, point in points(tree).items()]
     else:
-        found = [Node(name, name, ds) for name, ds in tree.items()]
+        swept = [(name, ds, {}) for name, ds in tree.items()]
+        told = [_point(ds) for ds in tree.values()]
+        if told[0] and all(point.keys() == told[0].keys() for point in told) and _differ(told):
+            swept = [(name, ds, point) for (name, ds, _), point in zip(swept, told, strict=True)]
+    found = [Node(name, _label(point, name, backend), ds, point) for name, ds, point in swept]
     nodes = [node for node in found if node.ds.sizes.get("realization") != 0 and node.ds.sizes.get("layer") != 0]
     if not nodes:
         raise MissingError("compare: no node has a finished realization")
     return nodes
+
+
+def _point(ds: xr.Dataset) -> dict[str, Any]:
+    """The swept values that a node of a sweep has as coordinates."""
+    return {str(key): value.item() for key, value in ds.coords.items() if value.ndim == 0 and "." in str(key)}
+
+
+def _differ(told: list[dict[str, Any]]) -> bool:
+    return len({str(point) for point in told}) == len(told)
 
 
 def _label(point: dict[str, Any], name: str, backend: Backend) -> str:

@@ -106,16 +106,6 @@ def steps(ds: xr.Dataset, names: Sequence[str]) -> dict[str, xr.DataArray]:
     return {name: found.sel(step=name) for name in names}
 
 
-def log_kurtosis(at: xr.Dataset) -> xr.DataArray:
-    """log of μ₄ where batch norm gives every channel a variance of 1, elsewhere of E_c μ₄,c/E_c μ₂,c², at one site."""
-    fourth = get(at, "mu4_signal", log=True)
-    fourth = fourth.where(fourth > -np.inf)
-    if str(at["site"].item()) == "norm":
-        return fourth
-    square = xr.ufuncs.logaddexp(2 * get(at, "mu2_signal", log=True), get(at, "var_mu2_signal", log=True))
-    return fourth - square.where(square > -np.inf)
-
-
 def log_mean_absolute(at: xr.Dataset) -> xr.DataArray:
     """log of ν₁(|·|) where batch norm gives every channel a variance of 1, elsewhere of ν₁(|·|)/√ν₂, at one site."""
     absolute = get(at, "nu1_abs_signal", log=True)
@@ -144,11 +134,20 @@ def profile(
 
 
 def sensitivity(
-    ds: xr.Dataset, logs: elements.Band, backend: Backend, laws: Sequence[Guide] = (), logy: bool = False, **axes: Any
+    ds: xr.Dataset,
+    logs: elements.Band,
+    backend: Backend,
+    laws: Sequence[Guide] = (),
+    logy: bool = False,
+    mean: str = "",
+    **axes: Any,
 ) -> hv.Overlay:
-    """χ from the band of its log, as a number where it is one, beside laws given by their logs, where these are finite."""
+    """χ from the band of its log, as a number where it is one, beside laws given by their logs, where these are finite.
+
+    `mean` says which one is drawn, if not the arithmetic.
+    """
     number, scale = numbers([logs])
-    name, ylabel = ("chi", "sensitivity") if number else ("log10_chi", "logarithm of sensitivity")
+    name, ylabel = ("chi", f"{mean}sensitivity") if number else ("log10_chi", f"logarithm of {mean}sensitivity")
     parts = [Part(logs.map(scale), symbol(name, backend), Line(BLUE))]
     guides = [law._replace(y=scale(law.y)) for law in laws if np.isfinite(law.y).all()]
     if axes.pop("noted", False):

@@ -110,7 +110,9 @@ def figure2(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
         notes = [f"{left_out} {why} of {array.shape[1]} left out"] if left_out else []
         notes += [f"only {array.shape[1]} realization{'s' * (array.shape[1] > 1)}"] if array.shape[1] < FEW else []
         overlay = elements.histograms(samples, depth_colours(len(samples)), backend)
-        panels.append(panel(overlay, backend, xlabel=symbol(name, backend), ylabel="density", title="; ".join(notes)))
+        peak = max(curve.range("density")[1] for curve in overlay)
+        axes = {"xlabel": symbol(name, backend), "ylabel": "density", "title": "; ".join(notes)}
+        panels.append(panel(overlay, backend, **axes, ylim=(0.0, (1.2 if notes else 1.06) * peak)))
     return panels
 
 

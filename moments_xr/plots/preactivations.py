@@ -10,7 +10,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from moments_xr.analysis.pathology import STATISTICS
+from moments_xr.analysis.pathology import STATISTICS, log_kurtosis
 from moments_xr.analysis.sensitivity import architecture
 from moments_xr.errors import MissingError
 from moments_xr.plots import elements
@@ -20,7 +20,6 @@ from moments_xr.plots.panels import (
     Part,
     at_site,
     left_out,
-    log_kurtosis,
     log_mean_absolute,
     one_cube,
     profile,

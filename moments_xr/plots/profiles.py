@@ -62,9 +62,10 @@ def sensitivity(
     Returns
     -------
     A HoloViews layout of two panels: χ against l, where an exponential is straight, and (b) against log l, where a power
-    of depth is. The mean over realizations with a band from the 16th to the 84th percentile; e^(a + γ l) and l^τ with
-    the slopes of `fit_growth` and their 95 % intervals, each through the middle of log χ (of the mean) over the range. The law
-    that the verdict names is drawn solid, the other dashed. Of residual nets also the papers' prediction κ l^τ.
+    of depth is. The geometric mean over realizations, whose log is what `fit_growth` fits, with a band from the 16th to
+    the 84th percentile; e^(a + γ l) and l^τ with the slopes of `fit_growth`, each through the middle of the curve's log
+    over the range, and in the legend of the panel where it is straight its slope with the 95 % interval. The law that the
+    verdict names is dashed, others are dotted. Of residual nets also the papers' prediction κ l^τ (grey).
 
     Raises
     ------
@@ -82,44 +83,56 @@ def sensitivity(
     """
     ds, chosen = one_cube(ds, "sensitivity"), chosen_backend(backend)
     log_chi = chi(select_site(ds, site), log=True)
-    bands, fit = compute(elements.lazy_bands({"chi": log_chi}, logs=["chi"]), fit_growth(ds, layers, site))
+    bands, fit = compute(elements.lazy_bands({"chi": log_chi}), fit_growth(ds, layers, site))
     band, fit = elements.read_bands(bands)["chi"], fit.load()
     if not np.isfinite(band.mean).any():
         raise MissingError("sensitivity: χ is not defined in any realization (dead nets, or signals of a single point)")
     first, last = (int(fit[name].sel(range="all")) for name in ("first_layer", "last_layer"))
-    laws = _laws(fit, band, (first, last), chosen)
     where = f", layers {first} to {last}" if first < last else ""
     notes = ANSWERS[str(fit.growth.item())] + where, left_out(ds, band)
     logarithmic = logy is not False
     return layout(
         [
-            panels.sensitivity(ds, band, chosen, laws, logarithmic, logx=logx, title=note, noted=True)
-            for logx, note in zip((False, True), notes, strict=True)
+            panels.sensitivity(
+                ds, band, chosen, _laws(fit, band, (first, last), straight, chosen), logarithmic,
+                logx=straight == "power", title=note, noted=True, mean="geometric mean of ",
+            )
+            for straight, note in zip(LAWS, notes, strict=True)
         ],
         chosen,
-    )
+    )  # fmt: skip
 
 
-def _laws(fit: xr.Dataset, band: elements.Band, judged: tuple[int, int], backend: Backend) -> list[Guide]:
-    """Fitted laws by their logarithm, through the middle of the curve over the range; and the predicted one."""
+def _laws(
+    fit: xr.Dataset, band: elements.Band, judged: tuple[int, int], straight: str, backend: Backend
+) -> list[Guide]:
+    """Fitted laws by their logarithm, through the middle of the curve over the range; and the predicted one.
+
+    The one that is `straight` in the panel tells its slope.
+    """
     inside = (band.layer >= judged[0]) & (band.layer <= judged[1]) & np.isfinite(band.mean)
     depths = np.linspace(*judged, 201)
-    guides = []
+    guides: dict[str, Guide] = {}
     for law, (name, colour) in LAWS.items():
         value, *ends = (float(fit[f"{name}{end}"]) for end in ("", "_low", "_high"))
         of = np.log if law == "power" else np.asarray
         if not np.isfinite(value) or not inside.any():
             continue
         start = np.mean(band.mean[inside] - value * of(band.layer[inside]))
-        number = elements.with_interval(value, *ends)
-        label = symbol(f"{law}_law", backend) % (number.replace(" ", r"\ ") if backend == "matplotlib" else number)
-        line = Line(colour, "solid" if fit.growth.item() == law else "dashed", 0.5)
-        guides.append(Guide(depths, start + value * of(depths), label, line))
+        label = symbol(f"{law}_law", backend)
+        if law == straight:
+            number = elements.with_interval(value, *ends)
+            label = symbol(f"{law}_slope", backend) % (
+                number.replace(" ", r"\ ") if backend == "matplotlib" else number
+            )
+        line = Line(colour, "dashed" if fit.growth.item() == law else "dotted", 0.6)
+        guides[law] = Guide(depths, start + value * of(depths), label, line)
     if "kappa" in fit and float(fit["kappa"]) > 0:
         tau = float(fit["tau_predicted"])
         label = symbol("power", backend) % tau
-        guides.append(Guide(depths, np.log(float(fit["kappa"])) + tau * np.log(depths), label, FAINT))
-    return guides
+        guides["predicted"] = Guide(depths, np.log(float(fit["kappa"])) + tau * np.log(depths), label, FAINT)
+    last = guides.pop(straight, None)  # the longest label, which at the end leaves the legend fewest lines
+    return [*guides.values(), *([last] if last else [])]
 
 
 def effective_rank(

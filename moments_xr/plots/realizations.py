@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import holoviews as hv
 import numpy as np
 import xarray as xr
@@ -18,6 +20,9 @@ SHOWN = 2000
 PAIRS = (("reff_signal", "log_chi"), ("log_nu2_signal", "log_mu2_noise"))
 QUANTITIES = tuple(dict.fromkeys(name for pair in PAIRS for name in pair))
 LOOKS = {False: Line(BLUE), True: Line(RED)}
+
+MANY = 500
+"""Points above which they are drawn smaller and fainter."""
 
 
 def realizations(
@@ -85,21 +90,33 @@ def _panel(
     x, y = (points[name] for name in pair)
     finite = np.isfinite(x) & np.isfinite(y)
     left_out = int((~finite).sum())
+    names = [_label(name, backend) for name in pair]
+    tips = [("realization", "@realization"), (names[0], "@x"), (names[1], "@y")]
+    hover = {"hover_tooltips": tips} if backend == "bokeh" else {}
     overlay = hv.Overlay([])
     for is_marked, line in LOOKS.items():
         shown = finite & ((labels == marked) == is_marked)
         if shown.any():
             scatter = hv.Scatter((x[shown], y[shown], labels[shown]), "x", ["y", "realization"])
             label = f"realization {marked}" if is_marked else ""
-            look = line.points(backend) | ({"alpha": 0.6} if not is_marked else {})
+            look = line.points(backend) | hover | (_bold(backend) if is_marked else _faint(len(labels), backend))
             overlay = overlay * scatter.relabel(label).opts(hv.opts.Scatter(**look, backend=backend))
-    names = [_label(name, backend) for name in pair]
     title = f"{note}; {left_out} undefined left out" if left_out else note
     low, high = float(y[finite].min()), float(y[finite].max())
     span = (high - low) or 1.0
     return panel(
         overlay, backend, xlabel=names[0], ylabel=names[1], title=title, ylim=(low - 0.06 * span, high + 0.18 * span)
     )
+
+
+def _bold(backend: Backend) -> dict[str, Any]:
+    return {"s": 40} if backend == "matplotlib" else {"size": 11}
+
+
+def _faint(count: int, backend: Backend) -> dict[str, Any]:
+    if count <= MANY:
+        return {"alpha": 0.6}
+    return {"alpha": 0.35, **({"s": 5} if backend == "matplotlib" else {"size": 4})}
 
 
 def _label(name: str, backend: Backend) -> str:

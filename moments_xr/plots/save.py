@@ -60,7 +60,7 @@ def save(figure: hv.Layout, path: str | Path) -> None:
         return
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}[path.suffix.lower()]
     with mpl.rc_context(RCPARAMS):
-        rendered = hv.render(figure, backend="matplotlib")
+        rendered = hv.renderer("matplotlib").get_plot_state(figure)  # hv.render draws everything twice
         rendered.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.05, metadata=metadata)
 
 

@@ -1,7 +1,4 @@
-"""One look for all pictures: colours that colour-blind readers tell apart, symbols as in the paper, sizes of a journal.
-
-Each symbol has two spellings: mathtext for matplotlib, plain text for bokeh (whose legends know no mathematics).
-"""
+"""One look for all pictures: colours that colour-blind readers tell apart, symbols as in the paper, sizes of a journal."""
 
 from __future__ import annotations
 
@@ -14,10 +11,12 @@ import numpy as np
 from bokeh.models import FixedTicker, LogAxis, LogTicker, PrintfTickFormatter
 from bokeh.models.annotations.geometry import Whisker
 from matplotlib import colormaps
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from moments_xr.plots.notebook import show_in_notebook
+from moments_xr.plots.symbols import SYMBOLS
 
 Backend = Literal["matplotlib", "bokeh"]
 
@@ -25,86 +24,6 @@ Backend = Literal["matplotlib", "bokeh"]
 # protanopia and tritanopia (Machado 2009), where the papers' own blue and purple are 19 apart.
 BLUE, PURPLE, RED, GREY = "#2b83e8", "#5b1a86", "#d8321f", "#555555"
 DEPTHS = (BLUE, PURPLE, "#b8257e", "#f0512d")
-
-SYMBOLS: dict[str, tuple[str, str]] = {
-    "chi": (r"$\chi^l$", "χ"),
-    "increment": (r"$\delta\chi^l$", "δχ"),
-    "bn": (r"$\delta_{\mathrm{BN}}\chi^l$", "δ_BN χ"),
-    "act": (r"$\delta_{\phi}\chi^l$", "δ_φ χ"),
-    "unit_increment": (r"$\delta\chi^{l,1}$", "δχ"),
-    "unit_bn": (r"$\delta_{\mathrm{BN}}\chi^{l,1}$", "δ_BN χ"),
-    "unit_act": (r"$\delta_{\phi}\chi^{l,1}$", "δ_φ χ"),
-    "power": (r"$\kappa\, l^{\,\tau},\ \tau=%.2f$", "κ l^τ, τ = %.2f"),
-    "reff_signal": (r"$r_{\mathrm{eff}}(\mathbf{x}^l)$", "r_eff(x)"),
-    "reff_noise": (r"$r_{\mathrm{eff}}(\mathrm{d}\mathbf{x}^l)$", "r_eff(dx)"),
-    "mu4": (r"$\mu_4(\mathbf{z}^l)$", "μ₄(z)"),
-    "nu1_abs": (r"$\nu_1(|\mathbf{z}^l|)$", "ν₁(|z|)"),
-    "unit_reff_signal": (r"$r_{\mathrm{eff}}(\mathbf{x}^{l,1})$", "r_eff(x)"),
-    "unit_reff_noise": (r"$r_{\mathrm{eff}}(\mathrm{d}\mathbf{x}^{l,1})$", "r_eff(dx)"),
-    "unit_mu4": (r"$\mu_4(\mathbf{z}^{l,1})$", "μ₄(z)"),
-    "unit_nu1_abs": (r"$\nu_1(|\mathbf{z}^{l,1}|)$", "ν₁(|z|)"),
-    "log_nu2": (r"$\log\,\nu_2(\mathbf{x}^l)-\log\,\nu_2(\mathbf{x}^0)$", "log ν₂(xˡ) − log ν₂(x⁰)"),
-    "log_mu2": (
-        r"$\log\,\mu_2(\mathrm{d}\mathbf{x}^l)-\log\,\mu_2(\mathrm{d}\mathbf{x}^0)$",
-        "log μ₂(dxˡ) − log μ₂(dx⁰)",
-    ),
-    "layer": ("layer $l$", "layer l"),
-    "unit": ("residual unit $l$", "residual unit l"),
-    "depth": (r"$l=%d$", "l = %d"),
-    "log10_chi": (r"$\log_{10}\,\chi^l$", "log₁₀ χ"),
-    "m_bar": (r"$\overline{m}$", "m̄"),
-    "m_tilde": (r"$\widetilde{m}$", "m̃"),
-    "s": (r"$s$", "s"),
-    "sum_m_bar": (r"$\Sigma\,\overline{m}$", "Σ m̄"),
-    "sum_m_tilde": (r"$\Sigma\,\widetilde{m}$", "Σ m̃"),
-    "sum_s": (r"$\Sigma\,s$", "Σ s"),
-    "sum_log_increment": (r"$\Sigma\,\log\,\delta%s$", "Σ log δ%s"),
-    "terms": (r"terms of $\log\,\delta%s$", "terms of log δ%s"),
-    "linear": (r"$\propto l$", "∝ l"),
-    "root": (r"$\propto\sqrt{l}$", "∝ √l"),
-    "of_chi": (r"\chi^l", "χ"),
-    "of_nu2_signal": (r"\nu_2(\mathbf{x}^l)", "ν₂(x)"),
-    "of_mu2_signal": (r"\mu_2(\mathbf{x}^l)", "μ₂(x)"),
-    "of_mu2_noise": (r"\mu_2(\mathrm{d}\mathbf{x}^l)", "μ₂(dx)"),
-    "of_nu1_signal": (r"\nu_1(\mathbf{x}^l)", "ν₁(x)"),
-    "of_nu1_abs_signal": (r"\nu_1(|\mathbf{x}^l|)", "ν₁(|x|)"),
-    "of_mu4_signal": (r"\mu_4(\mathbf{x}^l)", "μ₄(x)"),
-    "of_mu4_noise": (r"\mu_4(\mathrm{d}\mathbf{x}^l)", "μ₄(dx)"),
-    "of_nu1_plus_minus_signal": (r"\mathrm{E}[\nu_1^{+}\nu_1^{-}]", "E[ν₁⁺ν₁⁻]"),
-    "of_mu2_ratio": (r"\mathrm{E}[\mu_2(\mathrm{d}\mathbf{x}^l)/\mu_2(\mathbf{x}^l)]", "E[μ₂(dx)/μ₂(x)]"),
-    "of_var_nu2_signal": (r"\mathrm{Var}\,\nu_2(\mathbf{x}^l)", "Var ν₂(x)"),
-    "of_var_mu2_signal": (r"\mathrm{Var}\,\mu_2(\mathbf{x}^l)", "Var μ₂(x)"),
-    "of_var_mu2_noise": (r"\mathrm{Var}\,\mu_2(\mathrm{d}\mathbf{x}^l)", "Var μ₂(dx)"),
-    "of_reff_signal": (r"r_{\mathrm{eff}}(\mathbf{x}^l)", "r_eff(x)"),
-    "of_reff_noise": (r"r_{\mathrm{eff}}(\mathrm{d}\mathbf{x}^l)", "r_eff(dx)"),
-    "z_mu4_signal": (r"\mu_4(\mathbf{z}^l)", "μ₄(z)"),
-    "z_nu1_abs_signal": (r"\nu_1(|\mathbf{z}^l|)", "ν₁(|z|)"),
-    "plain": ("$%s$", "%s"),
-    "log10_of": (r"$\log_{10}\,%s$", "log₁₀ %s"),
-    "step_conv": (r"$\delta_{\mathrm{conv}}%s$", "δ_conv %s"),
-    "step_bn": (r"$\delta_{\mathrm{BN}}%s$", "δ_BN %s"),
-    "step_act": (r"$\delta_{\phi}%s$", "δ_φ %s"),
-    "step_unit": (r"$\delta_{\mathrm{unit}}%s$", "δ_unit %s"),
-    "step_sum": (r"$\delta%s$", "δ%s"),
-    "step_layer": (r"$\delta%s$", "δ%s"),
-    "per_depth": (r"$\propto 1/l$", "∝ 1/l"),
-    "exponential_law": (r"$\propto e^{\,\gamma l},\ \gamma=%s$", "∝ exp(γ l), γ = %s"),
-    "power_law": (r"$\propto l^{\,\tau},\ \tau=%s$", "∝ l^τ, τ = %s"),
-    "kurtosis": (r"$\mu_4/\mu_2^2$", "μ₄/μ₂²"),
-    "abs_over_root": (r"$\nu_1(|\cdot|)/\sqrt{\nu_2}$", "ν₁(|·|)/√ν₂"),
-    "one_sidedness": (r"$\nu_1^{+}\nu_1^{-}/\mu_2$", "ν₁⁺ν₁⁻/μ₂"),
-    "log_of": (r"$\log\,%s$", "log %s"),
-    "zero_dimensional_signal": (r"$\mu_2(\mathbf{x}^l)/\nu_2(\mathbf{x}^l)$", "μ₂(x)/ν₂(x)"),
-    "one_dimensional_signal": (r"$r_{\mathrm{eff}}(\mathbf{x}^l)$", "r_eff(x)"),
-    "exploding_sensitivity": (r"growth rate $\gamma^l$", "growth rate γ"),
-    "pseudo_linearity": (r"$\nu_1^{+}\nu_1^{-}/\mu_2(\mathbf{z}^l)$", "ν₁⁺ν₁⁻/μ₂(z)"),
-    "fat_tails": (r"$\mu_4(\mathbf{z}^l)$", "μ₄(z)"),
-    "width": ("width $N$", "width N"),
-    "width_diffusion": (r"$N\,\times$ diffusion per layer", "N × diffusion per layer"),
-    "diffusion_one_input": (r"$5/N$", "5/N"),
-    "diffusion_bound_low": (r"$v_{\mathrm{min}}$", "v_min"),
-    "diffusion_bound_high": (r"$v_{\mathrm{max}}$", "v_max"),
-}
 
 DASHES: dict[str, dict[Backend, Any]] = {
     "solid": {"matplotlib": "-", "bokeh": "solid"},
@@ -137,6 +56,12 @@ RCPARAMS: Any = {
 
 FEW_DECADES = 1000
 """Ratio of the ends of a log axis below which its ticks are 1, 2, 5, 10, … instead of powers of ten."""
+
+DIGITS = ((1, 2, 5), (1, 2, 3, 5), (1, 1.5, 2, 3, 4, 5, 6, 8))
+"""Digits of such ticks: the first of these that give three."""
+
+LEGEND_MARKER = 20
+"""Least size, in square points, of a marker in a legend of matplotlib."""
 
 LEGEND = 5
 """Most entries of a legend that stand on one line."""
@@ -266,12 +191,20 @@ def _finish(plot: Any, element: hv.Overlay) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         low, high = axis.get_view_interval()
         if isinstance(axis.get_major_locator(), LogLocator) and high / low < FEW_DECADES:
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ticks = log_ticks(low, high)
+            axis.set_major_locator(FixedLocator(ticks) if ticks else MaxNLocator(5))
             axis.set_major_formatter("{x:g}")
     _legend(axes)
     if axes.get_title():
         axes.text(0.98, 0.95, axes.get_title(), transform=axes.transAxes, ha="right", va="top", fontsize=7, color=GREY)
         axes.set_title("")
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a log axis of few decades, and some beyond for who zooms out; none if it is too short for three."""
+    decades = np.arange(np.floor(np.log10(low)) - 2, np.log10(high) + 3)
+    found = ([float(f"{digit}e{k:.0f}") for k in decades for digit in digits] for digits in DIGITS)
+    return next((ticks for ticks in found if sum(low <= tick <= high for tick in ticks) > 2), [])
 
 
 def _legend(axes: Any) -> None:
@@ -280,6 +213,9 @@ def _legend(axes: Any) -> None:
     spacing = {"columnspacing": 0.9, "handletextpad": 0.4, "borderaxespad": 0.1, "handlelength": 1.3}
     for columns in _columns(len(labels)):
         drawn = axes.legend(handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.01), ncols=columns, **spacing)
+        for handle in drawn.legend_handles:
+            if isinstance(handle, PathCollection):
+                handle.set_sizes(np.maximum(handle.get_sizes(), LEGEND_MARKER))
         if drawn.get_window_extent().width <= LEGEND_WIDTH * axes.get_window_extent().width:
             break
 
@@ -296,8 +232,7 @@ def _finish_bokeh(plot: Any, element: hv.Overlay) -> None:
     ):
         if isinstance(axis, LogAxis) and isinstance(axis.ticker, LogTicker):
             axis.minor_tick_line_color = None
-            ticks = [digit * 10.0**k for k in range(-9, 10) for digit in (1, 2, 5)]
-            if span.end / span.start < FEW_DECADES and sum(span.start <= tick <= span.end for tick in ticks) > 1:
+            if span.end / span.start < FEW_DECADES and (ticks := log_ticks(span.start, span.end)):
                 axis.update(ticker=FixedTicker(ticks=ticks), formatter=PrintfTickFormatter(format="%g"))
                 grid.ticker = axis.ticker
     for bars in plot.state.select({"type": Whisker}):
@@ -319,7 +254,7 @@ def layout(panels: list[hv.Overlay], backend: Backend) -> hv.Layout:
         "sublabel_format": "({alpha})",
         "sublabel_size": 10,
         "sublabel_position": (-0.17, 1.0),
-        "hspace": 0.25,
+        "hspace": 0.28,
         "vspace": 0.34 if max(map(len, legends)) > LEGEND else 0.2,
         "fig_inches": PANEL_INCHES,
         "tight": False,

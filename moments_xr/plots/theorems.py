@@ -55,9 +55,16 @@ class Row:
     data: xr.Dataset
     group: str
     """The part of its name that rows of one panel share."""
-    label: str
+    quantity: str
+    """The rest."""
     colour: str
     marker: int
+
+    @property
+    def label(self) -> str:
+        """Of Theorem 1 what it is of, of the others their number."""
+        name = f"{self.group} {self.quantity}".strip()
+        return name.removeprefix("1 ") if name.startswith("1 ") else f"Theorem {name}"
 
     @property
     def outside(self) -> bool:
@@ -93,9 +100,10 @@ def theorems(ds: xr.Dataset | xr.DataTree, backend: Backend | None = None) -> hv
     -------
     A HoloViews layout of up to six panels. (a) The residuals of all rows of `check_theorems`, in standard errors, over the
     band within which the residuals of all layers of a true theorem stay 95 times in a hundred (Bonferroni; of Student's
-    law with as many realizations as the cube has); residuals of 0, inside of bounds, are not drawn. Layers where a theorem fails are circled; a residual beyond the band
-    that is not is within what the theorem leaves out at this width. (b), … For each theorem the measured values with two
-    standard errors to either side, over its bounds (grey) or its prediction (dashed).
+    law with as many realizations as the cube has); residuals of 0, inside of bounds, are not drawn. Layers where a theorem
+    fails are circled; a residual beyond the band that is not is within what the theorem leaves out at this width (a note
+    says so if none fails). (b), … For each theorem the measured values with two standard errors to either side, over its
+    bounds (grey) or its prediction (dashed).
 
     Raises
     ------
@@ -129,7 +137,7 @@ def _rows(found: xr.Dataset) -> list[Row]:
         group, _, quantity = str(name).partition(" of ")
         colour = QUANTITIES.get(quantity) or next(others)
         marker = groups.index(group) % len(MARKERS["bokeh"])
-        rows.append(Row(found.sel(theorem=name), group, f"{group} {quantity}".strip(), colour, marker))
+        rows.append(Row(found.sel(theorem=name), group, quantity, colour, marker))
     return sorted(rows, key=lambda row: groups.index(row.group))
 
 
@@ -152,8 +160,11 @@ def _residuals(rows: list[Row], realizations: int, backend: Backend, depths: dic
     for k, row in enumerate(row for row in rows if row.failed):
         drawn = drawn * _points(row, _circle(backend), "" if k else "fails", ylim, backend, only_failed=True)
     inside = [row.label for row in rows if not row.outside]
-    note = f"inside of bounds: {inside[0] if len(inside) == 1 else f'{len(inside)} others'}" if inside else ""
-    return panel(drawn, backend, **depths, **axes, ylim=ylim, title=note)
+    notes = [f"in bounds: {inside[0] if len(inside) == 1 else f'{len(inside)} others'}"] if inside else []
+    residuals = np.concatenate([row.numbers("residual") for row in rows])
+    if (np.abs(residuals) > critical).any() and not any(row.failed for row in rows):
+        notes.append("none fails")
+    return panel(drawn, backend, **depths, **axes, ylim=ylim, title="; ".join(notes))
 
 
 def _points(
@@ -162,9 +173,11 @@ def _points(
     shown = row.data.isel(layer=np.flatnonzero(row.data["holds"] == 0 if only_failed else row.data["residual"] != 0))
     names = ["residual", "measured", "predicted_low", "predicted_high", "standard_error", "tolerance"]
     columns = [shown["layer"].values, shown["residual"].values.clip(*ylim), *(shown[name].values for name in names)]
-    dimensions = ["distance", *((name, name.replace("_", " ")) for name in names)]
+    dimensions = ["distance", *names]
     points = hv.Scatter(tuple(columns), "layer", dimensions, label=label)
-    return points.opts(hv.opts.Scatter(**look, show_legend=bool(label), backend=backend))
+    tips = [("theorem", row.label), *((name.replace("_", " "), f"@{name}") for name in ("layer", *names))]
+    hover = {"hover_tooltips": tips} if backend == "bokeh" else {}
+    return points.opts(hv.opts.Scatter(**look, **hover, show_legend=bool(label), backend=backend))
 
 
 def _marker(number: int, backend: Backend) -> dict[str, Any]:
@@ -195,7 +208,7 @@ def _values(rows: list[Row], backend: Backend, depths: dict[str, Any]) -> hv.Ove
         band = elements.Band(
             layers, measured, np.maximum(measured - error, least if logy else -np.inf), measured + error
         )
-        label, line = row.label.removeprefix(row.group).strip() or "measured", Line(row.colour)
+        label, line = row.quantity or "measured", Line(row.colour)
         if len(layers) <= SEPARATE:
             drawn = drawn * elements.intervals(layers, measured, band.low, band.high, label, line, backend)
         else:

@@ -137,8 +137,9 @@ def _strips(found: xr.Dataset, edges: NDArray[np.float64], backend: Backend, dep
     for state, rectangles in runs.items():
         if rectangles:
             drawn = drawn * _rectangles(rectangles, STATES[state], backend)
-    for state in (state for state, rectangles in runs.items() if rectangles):
-        drawn = drawn * _swatch(STATES[state], backend)
+    if backend == "matplotlib":
+        for state in (state for state, rectangles in runs.items() if rectangles):
+            drawn = drawn * _swatch(STATES[state])
     drawn = drawn * _labels(names, "left", backend) * _labels(answers, "right", backend) * _onsets(onsets, backend)
     return panel(drawn, backend, **depths, ylim=(-0.2, len(PATHOLOGIES) + 0.02), ylabel="", yaxis=None)
 
@@ -152,7 +153,8 @@ def _answer(one: xr.Dataset) -> str:
 
 def _rectangles(rectangles: list[tuple[Any, ...]], state: State, backend: Backend) -> hv.Rectangles:
     columns = ["pathology", hv.Dimension(("layers", "layers")), "state", "verdict"]
-    drawn = hv.Rectangles(rectangles, ["x0", "y0", "x1", "y1"], columns)
+    label = state.label if backend == "bokeh" else ""
+    drawn = hv.Rectangles(rectangles, ["x0", "y0", "x1", "y1"], columns, label=label)
     if backend == "matplotlib":
         return drawn.opts(
             hv.opts.Rectangles(facecolor=state.colour, edgecolor=state.edge, linewidth=0.4, backend=backend)
@@ -168,15 +170,11 @@ def _rectangles(rectangles: list[tuple[Any, ...]], state: State, backend: Backen
     return drawn.opts(hv.opts.Rectangles(**look, backend=backend))
 
 
-def _swatch(state: State, backend: Backend) -> hv.Scatter:
+def _swatch(state: State) -> hv.Scatter:
     """An entry of the legend, which rectangles have not in matplotlib."""
-    look = (
-        {"marker": "s", "s": 40, "edgecolor": state.edge, "linewidth": 0.4}
-        if backend == "matplotlib"
-        else {"marker": "square", "size": 10, "line_color": state.edge}
-    )
+    look = {"marker": "s", "s": 40, "edgecolor": state.edge, "linewidth": 0.4}
     nowhere = hv.Scatter(([np.nan], [np.nan]), "x", "y", label=state.label)
-    return nowhere.opts(hv.opts.Scatter(color=state.colour, **look, backend=backend))
+    return nowhere.opts(hv.opts.Scatter(color=state.colour, **look, backend="matplotlib"))
 
 
 def _labels(words: list[tuple[float, float, str]], side: str, backend: Backend) -> hv.Labels:

@@ -3,50 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from importlib.resources import files
-from math import ceil, floor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-import numpy as np
 import panel as pn
 
 from moments_xr.errors import RequestError, StoreError
-from moments_xr.quantities import DECOMPOSED, MOMENTS
 from moments_xr.report import blocks, words
 from moments_xr.report.blocks import CSS, Choose, View
+from moments_xr.report.controls import COMPARE, PAGES, RECIPE, Controls
 from moments_xr.report.figures import FIGURES, GROUPS, SWEEP_FIGURES, Figure
-from moments_xr.report.watch import Watched, said
+from moments_xr.report.watch import Watched, said, watch
 
 EVERY = 2000
 """Milliseconds after which stores are looked at again."""
 
 PATIENCE = 0.2
 """Seconds without another choice before anything is drawn: a slider moves in steps."""
-
-COMPARE, RECIPE = "Compare", "Recipe"
-PAGES = (*GROUPS, COMPARE, RECIPE)
-COMPARED = 8
-"""Cubes that are compared before a person chooses."""
-
-FITTING = "as it fits"
-"""The choice of a control that leaves it to the figure."""
-
-SENSITIVITIES = ("chi", *(name for name in DECOMPOSED if name != "chi"))
-AXES = {FITTING: FITTING, "linear": False, "logarithmic": True}
-QUANTITIES = {
-    "Sensitivity": SENSITIVITIES,
-    "Decomposition": SENSITIVITIES,
-    "Channels": tuple(name for name, row in MOMENTS.items() if not row.signed),
-    COMPARE: (FITTING, "chi", "reff_signal", "reff_noise", *MOMENTS),
-}
-"""What the control of the quantity offers, by page."""
-
-SIZES = {"width": 230, "margin": (4, 12, 4, 0)}
-WRAP = ".bk-btn-group { flex-wrap: wrap; gap: 2px; } .bk-btn { flex: 0 1 auto !important; }"
 
 TEMPLATE = files("moments_xr.report").joinpath("application.html").read_text("utf-8")
 
@@ -62,152 +41,105 @@ class Report:
         self.blocks: list[tuple[pn.Column, Make]] = []
         self.stamps = [store.stamp for store in stores]
         self.depths: tuple[int, dict[str, Any]] = (0, {})
-        self.choose = Choose(self._choose_layers, self._choose_realization)
-        self.page = pn.widgets.RadioButtonGroup(
-            name="page", options=list(PAGES), value=PAGES[0], button_style="outline", button_type="primary",
-            sizing_mode="stretch_width", stylesheets=[WRAP], margin=0,
-        )  # fmt: skip
-        self.cube = pn.widgets.Select(name="cube", **SIZES)
-        self.layers = pn.widgets.IntRangeSlider(name="layers", start=0, end=1, **SIZES)
-        self.realization = pn.widgets.IntInput(name="realization", value=None, placeholder="all", **SIZES)
-        self.controls = {
-            "site": pn.widgets.Select(name="site", options=[FITTING], **SIZES),
-            "logy": pn.widgets.Select(name="vertical axis", options=AXES, **SIZES),
-            "of": pn.widgets.Select(name="quantity", **SIZES),
-        }
-        self.compared = pn.widgets.CheckBoxGroup(name="cubes", inline=True, margin=(4, 12, 4, 0))
-        self.whole = pn.widgets.Button(name="all layers and realizations", margin=(22, 12, 4, 0))
+        self.drawing = asyncio.Lock()
+        self.rested = 0.0
+        self.controls = Controls(self._turn, self._redraw)
+        self.choose = Choose(self.controls.choose_layers, self.controls.choose_realization)
         self.head = pn.Column(sizing_mode="stretch_width")
+        self.shown: tuple[str, bool] | None = None
         self.content = pn.Column(sizing_mode="stretch_width")
-        self._list_cubes()
-        turning: tuple[pn.widgets.Widget, ...] = (self.page, self.cube)
-        drawing: tuple[pn.widgets.Widget, ...] = (self.realization, self.compared, *self.controls.values())
-        for widgets, draw in ((turning, self._turn), (drawing, self._redraw)):
-            for widget in widgets:
-                widget.param.watch(draw, "value")
-        self.layers.param.watch(self._redraw, "value_throttled")
-        self.whole.on_click(self._choose_whole)
+        self.controls.offer_cubes(list(self._views()))
 
     def template(self) -> pn.Template:
         """The document: head, controls, and the blocks of the chosen page; it looks at the stores from time to time."""
         document = pn.Template(TEMPLATE, location=True)
         document.add_variable("css", CSS)
         document.add_variable("version", metadata.version("moments-xr"))
-        row = pn.FlexBox(
-            self.cube, self.layers, self.realization, self.whole, *self.controls.values(), self.compared,
-            sizing_mode="stretch_width",
-        )  # fmt: skip
-        for name, part in {"head": self.head, "pages": self.page, "controls": row, "content": self.content}.items():
+        controls = self.controls
+        document.add_variable("start", "?" + urlencode({"page": controls.page.value, "cube": controls.cube.value}))
+        parts = {"head": self.head, "pages": controls.page, "controls": controls.row, "content": self.content}
+        for name, part in parts.items():
             document.add_panel(name, part)
         if pn.state.location is not None:
-            pn.state.location.sync(self.page, {"value": "page"})
-            pn.state.location.sync(self.cube, {"value": "cube"})
+            pn.state.location.sync(controls.page, {"value": "page"})
+            pn.state.location.sync(controls.cube, {"value": "cube"})
         self._turn()
+        if pn.state.curdoc is not None:
+            pn.state.on_session_destroyed(self._leave)
         pn.state.add_periodic_callback(self._look, EVERY)  # type: ignore[arg-type]
         return document
 
+    def _leave(self, _: Any) -> None:
+        """Draw no more: nobody looks."""
+        self.drawn += 1
+
     async def _look(self) -> None:
-        """Open again what has changed, and draw again."""
+        """Open again what has changed, and draw again; blocks that land fast do not interrupt what is being drawn."""
+        if self.drawing.locked() or time.monotonic() < self.rested:
+            return
         for store in self.stores:
             await asyncio.to_thread(store.refresh)
         stamps = [store.stamp for store in self.stores]
         if stamps == self.stamps:
             return
         self.stamps = stamps
-        self._list_cubes()
-        if self.content.objects:
-            self._redraw()
-        else:
+        self.controls.offer_cubes(list(self._views()))
+        view = self._view()
+        if view is None or self.shown != (view.label, view.started):
             self._turn()
-
-    # what there is to choose from
+        else:
+            self.controls.offer_parts(view.ds)
+            self._redraw(busy=False)
 
     def _views(self) -> dict[str, View]:
         """All cubes that are there, and what of them is chosen."""
-        whole = self.layers.value == (self.layers.start, self.layers.end)
-        chosen = {"layers": None if whole else self.layers.value, "realization": self.realization.value}
-        selection = {name: value for name, value in chosen.items() if value is not None}
-        controls = {name: widget.value for name, widget in self.controls.items() if widget.value != FITTING}
-        return {label: View(store, label, selection, controls) for store in self.stores for label in store.nodes}
+        selection, arguments = self.controls.selection, self.controls.chosen_arguments
+        return {label: View(store, label, selection, arguments) for store in self.stores for label in store.nodes}
 
     def _view(self) -> View | None:
-        return self._views().get(self.cube.value)
-
-    def _list_cubes(self) -> None:
-        labels = list(self._views())
-        self.cube.param.update(options=labels, visible=len(labels) > 1)
-        self.compared.options = labels
-        self.compared.value = [label for label in self.compared.value if label in labels] or labels[:COMPARED]
-        if self.cube.value not in labels:
-            self.cube.value = labels[0] if labels else None
-
-    def _list_of_cube(self, view: View) -> None:
-        """Layers and sites of the cube."""
-        ds = view.store.nodes[view.label]
-        depths = np.atleast_1d(ds["layer"].values)
-        ends = int(depths[0]), max(int(depths[-1]), int(depths[0]) + 1)
-        if ends != (self.layers.start, self.layers.end):
-            self.layers.param.update(start=ends[0], end=ends[1], value=ends)
-        sites = [str(site) for site in np.atleast_1d(ds["site"].values)] if "site" in ds.coords else []
-        self.controls["site"].options = [FITTING, *sites]
-
-    def _choose_layers(self, first: float, last: float) -> None:
-        ends = max(ceil(first), self.layers.start), min(floor(last), self.layers.end)
-        if ends[1] > ends[0]:
-            self.layers.value = ends
-            self._redraw()
-
-    def _choose_realization(self, label: int) -> None:
-        self.realization.value = label
-
-    def _choose_whole(self, *_: Any) -> None:
-        self.layers.value = self.layers.start, self.layers.end
-        self.realization.value = None
-        self._redraw()
-
-    # what is shown of it
+        return self._views().get(self.controls.cube.value)
 
     def _turn(self, *_: Any) -> None:
         """Another page, or another cube."""
-        if self.page.value not in PAGES:
-            self.page.value = PAGES[0]
-        page, view = self.page.value, self._view()
+        controls = self.controls
+        if controls.page.value not in PAGES:
+            controls.page.value = PAGES[0]
+        page, view = controls.page.value, self._view()
         if view is not None:
-            self._list_of_cube(view)
+            controls.offer_parts(view.ds)
         figures = [row for row in FIGURES.values() if row.group == page]
-        rows = [*figures, *(SWEEP_FIGURES.values() if page == COMPARE else ())]
-        offered = list(QUANTITIES.get(page, ()))
-        if offered and self.controls["of"].value not in offered:
-            self.controls["of"].param.update(options=offered, value=offered[0])
-        self.controls["of"].options = offered or self.controls["of"].options
-        for name, control in self.controls.items():
-            control.visible = any(name in row.controls for row in rows)
-        for widget in (self.layers, self.realization, self.whole):
-            widget.visible = page != RECIPE and view is not None
-        self.compared.visible = page == COMPARE
-        self.blocks = [
-            (pn.Column(blocks.html(words.say("waiting")), sizing_mode="stretch_width"), make)
-            for make in (self._head, *self._blocks(figures))
-        ]
-        self.head.objects, self.content.objects = [self.blocks[0][0]], [block for block, _ in self.blocks[1:]]
+        controls.offer_page([*figures, *(SWEEP_FIGURES.values() if page == COMPARE else ())], view is not None)
+        shown = (view.label, view.started) if view else None
+        if self.shown != shown or not self.head.objects:  # its name at once, its headline when it is known
+            self.shown = shown
+            self.head.objects = [blocks.head(self.stores, view, "Computing …")]
+        made = [self._waiting(make) for make in self._blocks(figures)]
+        self.blocks = [(self.head, self._head), *made]
+        self.content.objects = [block for block, _ in made]
         self._redraw()
 
-    def _redraw(self, *_: Any) -> None:
-        """Make the blocks of the page, one after the other; what was there stays until then."""
+    def _waiting(self, make: Make) -> tuple[pn.Column, Make]:
+        return pn.Column(blocks.html(words.say("waiting")), sizing_mode="stretch_width"), make
+
+    def _redraw(self, *_: Any, busy: bool = True) -> None:
+        """Make the blocks of the page, one after the other; what was there stays until then, marked as busy if so told."""
         self.drawn += 1
-        for block in self.blocks:
-            block[0].loading = True
+        for block in self.content.objects:
+            block.loading = busy
         if pn.state.curdoc is not None:  # somebody looks
             pn.state.onload(partial(self._draw, self.drawn))
 
     async def _draw(self, drawn: int) -> None:
         await asyncio.sleep(PATIENCE)
-        for block, make in list(self.blocks):
-            if drawn != self.drawn:  # meanwhile something else was chosen
-                return
-            made = await asyncio.to_thread(self._made, make)
-            if drawn == self.drawn:
-                pn.state.execute(partial(_put, block, made), schedule=True)  # with the document's lock
+        async with self.drawing:
+            begun = time.monotonic()
+            for block, make in list(self.blocks):
+                if drawn != self.drawn:  # meanwhile something else was chosen
+                    return
+                made = await asyncio.to_thread(self._made, make)
+                if drawn == self.drawn:
+                    pn.state.execute(partial(_put, block, made), schedule=True)  # with the document's lock
+            self.rested = 2 * time.monotonic() - begun  # a running store leaves half of the time to its run
 
     def _made(self, make: Make) -> Any:
         """A block, or in a line why it could not be made."""
@@ -219,38 +151,48 @@ class Report:
     def _blocks(self, figures: Sequence[Figure]) -> list[Make]:
         """What makes each block of the page, of what is chosen when it is made."""
         view = self._view()
-        if view is None or not view.started:
+        if view is None:
             return []
-        if self.page.value == RECIPE:
-            return [partial(self._of_cube, blocks.provenance), partial(self._of_cube, blocks.numbers)]
-        if self.page.value == COMPARE:
+        if self.controls.page.value == RECIPE:
+            parts = (blocks.provenance, blocks.numbers) if view.started else (blocks.provenance,)
+            return [partial(self._of_cube, part) for part in parts]
+        if self.controls.page.value == COMPARE:
             rows = [row for row in SWEEP_FIGURES.values() if row.method == "compare" or view.in_sweep]
             return [self._headlines, *(partial(self._comparison, row) for row in rows)]
+        if not view.started:
+            return []
         drawn: list[Make] = [partial(self._figure, row) for row in figures]
-        return [partial(self._of_cube, blocks.verdicts), *drawn] if self.page.value == GROUPS[0] else drawn
+        return [partial(self._of_cube, blocks.verdicts), *drawn] if self.controls.page.value == GROUPS[0] else drawn
+
+    def _chosen(self) -> View:
+        """The chosen cube, which is there as long as nobody deletes its store."""
+        view = self._view()
+        if view is None:
+            raise RequestError("the cube is not there any more")
+        return view
 
     def _head(self) -> Any:
         return blocks.head(self.stores, self._view())
 
     def _of_cube(self, block: Callable[[View], Any]) -> Any:
-        return block(self._views()[self.cube.value])
+        return block(self._chosen())
 
     def _figure(self, row: Figure) -> Any:
-        cube, controls = self._views()[self.cube.value].of(row)
-        return blocks.figure(row, cube, controls, self._depths(), self.choose)
+        cube, arguments = self._chosen().of(row)
+        return blocks.figure(row, cube, arguments, self._depths(), self.choose)
 
     def _headlines(self) -> Any:
         return blocks.headlines(self._compared())
 
     def _comparison(self, row: Figure) -> Any:
-        view, compared = self._views()[self.cube.value], self._compared()
+        view, compared = self._chosen(), self._compared()
         whole_sweep = view.in_sweep and compared.keys() == view.store.nodes.keys() and not view.selection
         cubes = {label: each.cube for label, each in compared.items() if each.started}
         cube = view.store.cube if whole_sweep or row.method != "compare" else cubes
-        return blocks.figure(row, cube, view.controls, self._depths(), self.choose)
+        return blocks.figure(row, cube, view.arguments, self._depths(), self.choose)
 
     def _compared(self) -> dict[str, View]:
-        return {label: view for label, view in self._views().items() if label in self.compared.value}
+        return {label: view for label, view in self._views().items() if label in self.controls.compared.value}
 
     def _depths(self) -> dict[str, Any]:
         """Ranges that plots along the depth share, of what is drawn together."""
@@ -296,7 +238,7 @@ def serve(stores: Sequence[str | Path], port: int = 5006, address: str = "127.0.
     for path in stores:
         if not Path(path).exists():
             raise StoreError(f"store '{path}': no such store")
-    watched = [Watched(path) for path in stores]
+    watched = watch(stores)
     title = ", ".join(store.name for store in watched)
     everywhere = address not in ("127.0.0.1", "localhost")
     try:

@@ -20,7 +20,7 @@ from moments_xr.errors import RequestError
 from moments_xr.report import content, words
 from moments_xr.report.figures import Figure
 from moments_xr.report.panels import fit
-from moments_xr.report.watch import Watched, select
+from moments_xr.report.watch import Watched, said, select
 
 CSS = files("moments_xr.report").joinpath("page.css").read_text("utf-8")
 
@@ -48,21 +48,26 @@ class View:
     label: str
     selection: Mapping[str, Any]
     """`layers` (first, last) and `realization`, where chosen."""
-    controls: Mapping[str, Any]
+    arguments: Mapping[str, Any]
     """Arguments of figures, where chosen."""
+
+    @property
+    def ds(self) -> xr.Dataset:
+        """The whole cube."""
+        return self.store.nodes[self.label]
 
     @property
     def cube(self) -> xr.Dataset:
         """The selected part."""
-        return select(self.store.nodes[self.label], self.selection)
+        return select(self.ds, self.selection)
 
     def of(self, row: Figure) -> tuple[xr.Dataset, dict[str, Any]]:
         """The cube and the arguments of a figure; one that marks a realization takes the others too."""
         if "realization" not in row.controls:
-            return self.cube, dict(self.controls)
+            return self.cube, dict(self.arguments)
         layers = {key: value for key, value in self.selection.items() if key == "layers"}
         marked = {key: value for key, value in self.selection.items() if key == "realization"}
-        return select(self.store.nodes[self.label], layers), {**self.controls, **marked}
+        return select(self.ds, layers), {**self.arguments, **marked}
 
     @property
     def title(self) -> str:
@@ -82,7 +87,7 @@ class View:
     @property
     def started(self) -> bool:
         """Whether a realization is done."""
-        return bool(self.store.nodes[self.label].sizes.get("realization", 1))
+        return bool(self.ds.sizes.get("realization", 1))
 
 
 def html(text: str) -> pn.pane.HTML:
@@ -90,22 +95,32 @@ def html(text: str) -> pn.pane.HTML:
     return pn.pane.HTML(text, stylesheets=[CSS, FONT], sizing_mode="stretch_width", margin=0)
 
 
-def head(stores: Sequence[Watched], view: View | None) -> pn.Column:
-    """Which cube, what is wrong with it, how much of it is done, and which stores cannot be shown."""
-    parts: list[Any] = [html(words.say("notice", store.problem)) for store in stores if store.problem]
+def head(stores: Sequence[Watched], view: View | None, headline: str = "") -> pn.Column:
+    """Which cube, what is wrong with it, how much of it is done, and which stores cannot be shown.
+
+    Without a headline, what its analysis says.
+    """
+    notices = [store.problem for store in stores if store.problem]
     if view is None:
-        return pn.Column(
-            html(words.say("head", ", ".join(store.name for store in stores), "Nothing to show yet")), *parts
-        )
-    whole = view.store.nodes[view.label]
-    there, wanted = content.completeness(whole)
-    recipe = content.recipe_of(whole)
-    title = words.say("head", view.title, _headline(view), recipe.description if recipe else "")
+        title = words.say("head", ", ".join(store.name for store in stores), "Nothing to show yet")
+        return pn.Column(html(title), *map(_notice, notices), sizing_mode="stretch_width")
+    there, wanted = content.completeness(view.ds)
+    try:
+        headline = headline or _headline(view)
+    except Exception as error:  # a damaged chunk, or a realization that is not there
+        headline, notices = "Nothing to show", [*notices, said(error, f"cube '{view.label}'")]
+    recipe = content.recipe_of(view.ds)
+    title = words.say("head", view.title, headline, recipe.description if recipe else "")
+    parts: list[Any] = [html(title), *map(_notice, notices)]
     if there < wanted:
         state = f"{there} of {wanted} realizations are done; what is shown is of those, and follows as blocks land."
         bar = pn.indicators.Progress(value=there, max=wanted, sizing_mode="stretch_width", max_width=400, margin=(4, 0))
-        parts += [html(words.say("notice", state)), bar]
-    return pn.Column(html(title), *parts, sizing_mode="stretch_width")
+        parts += [_notice(state), bar]
+    return pn.Column(*parts, sizing_mode="stretch_width")
+
+
+def _notice(text: str) -> pn.pane.HTML:
+    return html(words.say("notice", text))
 
 
 def _headline(view: View) -> str:
@@ -122,24 +137,29 @@ def verdicts(view: View) -> pn.pane.HTML:
 def numbers(view: View) -> pn.pane.HTML:
     """The summary as a table."""
     results = view.store.analysis(view.label, view.selection)
-    return html(words.say("numbers", content.numbers(results), content.completeness(view.cube)[0]))
+    return html(
+        words.say("heading", "Numbers")
+        + words.say("numbers", content.numbers(results), content.completeness(view.cube)[0])
+    )
 
 
 def provenance(view: View) -> pn.pane.HTML:
     """The recipe, and where the numbers come from."""
-    cube = view.store.nodes[view.label]
+    cube = view.ds
     found = content.recipe_of(cube)
     return html(words.say("provenance", content.provenance(cube), found.to_yaml() if found else ""))
 
 
 def headlines(views: Mapping[str, View]) -> pn.pane.HTML:
-    """The verdicts on several cubes as a table."""
-    rows = {
-        label: content.verdicts({"classify": classify(view.cube).compute()})
-        for label, view in views.items()
-        if view.started
-    }
-    return html(words.say("verdict_table", rows))
+    """The verdicts on several cubes as a table, and in a line each why a cube has none."""
+    rows, lacking = {}, []
+    for label, view in views.items():
+        try:
+            if view.started:
+                rows[label] = content.verdicts({"classify": classify(view.cube).compute()})
+        except Exception as error:  # one damaged cube does not hide the others
+            lacking.append(words.say("missing", f"{label}: {said(error, 'the cube')}"))
+    return html(words.say("verdict_table", rows) + "".join(lacking))
 
 
 @dataclass(frozen=True)
@@ -151,13 +171,13 @@ class Choose:
     realization: Callable[[int], None]
 
 
-def figure(row: Figure, cube: Any, controls: Mapping[str, Any], depths: dict[str, Range], choose: Choose) -> pn.Column:
+def figure(row: Figure, cube: Any, arguments: Mapping[str, Any], depths: dict[str, Range], choose: Choose) -> pn.Column:
     """A figure with its title and caption, or in a line why it is not drawn.
 
     Plots along the depth share the ranges in `depths`, so that they are zoomed together.
     """
     heading = words.say("heading", row.title)
-    taken = {name: value for name, value in controls.items() if name in row.controls}
+    taken = {name: value for name, value in arguments.items() if name in row.controls}
     try:
         with DRAWING:
             panels = fit(row.draw(cube, **taken))

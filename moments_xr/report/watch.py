@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,36 +22,34 @@ REMEMBERED = 16
 class Watched:
     """A store that may be running: its cubes as they are now, or in one line why there are none."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path, self.name = Path(path), Path(path).stem
+    def __init__(self, path: str | Path, name: str = "") -> None:
+        self.path, self.name = Path(path), name or Path(path).stem
         self.cube: xr.Dataset | xr.DataTree | None = None
+        self.nodes: dict[str, xr.Dataset] = {}
+        """Cubes by label: the store's name, for a sweep also the node's."""
         self.problem = ""
         self.stamp: Any = "not read yet"
         self._analyses: dict[Any, Results] = {}
-        self._lock = Lock()
+        self._opening, self._analysing = Lock(), Lock()
         self.refresh()
 
     def refresh(self) -> None:
         """Open the store again if something has landed since."""
-        with self._lock:
+        with self._opening:
             now = _stamp(self.path)
             if now == self.stamp:
                 return
-            self._analyses = {}
             try:
                 self.cube, self.problem = open_cube(self.path), ""
+                self.nodes = self._opened(self.cube)
             except Exception as error:  # a store may be damaged in any way, and the page goes on
-                self.cube, self.problem = None, said(error, f"store '{self.path.name}'")
-            self.stamp = now
+                self.cube, self.nodes, self.problem = None, {}, said(error, f"store '{self.path.name}'")
+            self._analyses, self.stamp = {}, now
 
-    @property
-    def nodes(self) -> dict[str, xr.Dataset]:
-        """Cubes by label: the store's name, for a sweep also the node's."""
-        if self.cube is None:
-            return {}
-        if isinstance(self.cube, xr.Dataset):
-            return {self.name: self.cube}
-        return {f"{self.name} · {name}": node.to_dataset() for name, node in self.cube.children.items()}
+    def _opened(self, cube: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
+        if isinstance(cube, xr.Dataset):
+            return {self.name: cube}
+        return {f"{self.name} · {name}": node.to_dataset() for name, node in cube.children.items()}
 
     @property
     def done(self) -> tuple[int, int]:
@@ -62,12 +60,19 @@ class Watched:
     def analysis(self, label: str, selection: Mapping[str, Any]) -> Results:
         """All results of a selection of a node, computed once as long as the store stays as it is."""
         key = (self.stamp, label, tuple(sorted(selection.items())))
-        found = self._analyses.get(key)
-        if found is None:
-            found, _ = analyse(select(self.nodes[label], selection))
-            with self._lock:
+        with self._analysing:  # who asks for the same meanwhile waits for it
+            found = self._analyses.get(key)
+            if found is None:
+                found, _ = analyse(select(self.nodes[label], selection))
                 self._analyses = dict([*self._analyses.items(), (key, found)][-REMEMBERED:])
         return found
+
+
+def watch(paths: Iterable[str | Path]) -> list[Watched]:
+    """Stores by their paths, once each; those whose names are alike are called by their paths."""
+    distinct = list(dict.fromkeys(map(Path, paths)))
+    stems = [path.stem for path in distinct]
+    return [Watched(path, path.stem if stems.count(path.stem) == 1 else str(path)) for path in distinct]
 
 
 def select(ds: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
