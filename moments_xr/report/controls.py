@@ -26,7 +26,7 @@ AXES = {FITTING: FITTING, "linear": False, "logarithmic": True}
 QUANTITIES = {
     "Sensitivity": SENSITIVITIES,
     "Decomposition": SENSITIVITIES,
-    "Channels": tuple(name for name, row in MOMENTS.items() if not row.signed),
+    "Channels": ("nu2_signal", *(name for name, row in MOMENTS.items() if not row.signed and name != "nu2_signal")),
     COMPARE: (FITTING, "chi", "reff_signal", "reff_noise", *MOMENTS),
 }
 """What the control of the quantity offers, by page."""
