@@ -45,9 +45,8 @@ class Report:
         self.rested = 0.0
         self.controls = Controls(self._turn, self._redraw)
         self.choose = Choose(self.controls.choose_layers, self.controls.choose_realization)
-        self.head = pn.Column(sizing_mode="stretch_width")
+        self.head, self.progress, self.content = (pn.Column(sizing_mode="stretch_width") for _ in range(3))
         self.shown: tuple[str, bool] | None = None
-        self.content = pn.Column(sizing_mode="stretch_width")
         self.controls.offer_cubes(list(self._views()))
 
     def template(self) -> pn.Template:
@@ -57,9 +56,10 @@ class Report:
         document.add_variable("version", metadata.version("moments-xr"))
         controls = self.controls
         document.add_variable("start", "?" + urlencode({"page": controls.page.value, "cube": controls.cube.value}))
-        parts = {"head": self.head, "pages": controls.page, "controls": controls.row, "content": self.content}
-        for name, part in parts.items():
-            document.add_panel(name, part)
+        document.add_panel("head", pn.Column(self.head, self.progress, sizing_mode="stretch_width"))
+        document.add_panel("pages", controls.page)
+        document.add_panel("controls", controls.row)
+        document.add_panel("content", self.content)
         if pn.state.location is not None:
             pn.state.location.sync(controls.page, {"value": "page"})
             pn.state.location.sync(controls.cube, {"value": "cube"})
@@ -74,20 +74,21 @@ class Report:
         self.drawn += 1
 
     async def _look(self) -> None:
-        """Open again what has changed, and draw again; blocks that land fast do not interrupt what is being drawn."""
-        if self.drawing.locked() or time.monotonic() < self.rested:
-            return
+        """Open again what has changed, tell the progress, and draw again when nothing is being drawn."""
         for store in self.stores:
             await asyncio.to_thread(store.refresh)
         stamps = [store.stamp for store in self.stores]
         if stamps == self.stamps:
             return
-        self.stamps = stamps
         self.controls.offer_cubes(list(self._views()))
         view = self._view()
         if view is None or self.shown != (view.label, view.started):
+            self.stamps = stamps
             self._turn()
-        else:
+            return
+        self.progress.objects = blocks.progress(view)
+        if not self.drawing.locked() and time.monotonic() > self.rested:
+            self.stamps = stamps
             self.controls.offer_parts(view.ds)
             self._redraw(busy=False)
 
@@ -113,6 +114,7 @@ class Report:
         if self.shown != shown or not self.head.objects:  # its name at once, its headline when it is known
             self.shown = shown
             self.head.objects = [blocks.head(self.stores, view, "Computing …")]
+        self.progress.objects = blocks.progress(view)
         made = [self._waiting(make) for make in self._blocks(figures)]
         self.blocks = [(self.head, self._head), *made]
         self.content.objects = [block for block, _ in made]
@@ -138,7 +140,8 @@ class Report:
                     return
                 made = await asyncio.to_thread(self._made, make)
                 if drawn == self.drawn:
-                    pn.state.execute(partial(_put, block, made), schedule=True)  # with the document's lock
+                    put = partial(block.param.update, objects=[made], loading=False)
+                    pn.state.execute(put, schedule=True)  # with the document's lock
             self.rested = 2 * time.monotonic() - begun  # a running store leaves half of the time to its run
 
     def _made(self, make: Make) -> Any:
@@ -198,10 +201,6 @@ class Report:
         """Ranges that plots along the depth share, of what is drawn together."""
         self.depths = self.depths if self.depths[0] == self.drawn else (self.drawn, {})
         return self.depths[1]
-
-
-def _put(block: pn.Column, made: Any) -> None:
-    block.param.update(objects=[made], loading=False)
 
 
 def serve(stores: Sequence[str | Path], port: int = 5006, address: str = "127.0.0.1", show: bool = False) -> Any:

@@ -71,7 +71,7 @@ FIGURES: dict[str, Figure] = {
             "Sensitivity",
             "Sensitivity χ with depth",
             "Where χ is straight it grows exponentially, that is explodes; (b) where it is straight, as a power of depth. "
-            "Thin lines are both laws fitted. " + BANDS,
+            "Broken lines are both laws fitted. χ is the geometric mean over realizations, its band the 16th to 84th percentile.",
             "sensitivity",
         ),
         Figure(
