@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import zarr
 from conftest import make_recipe
+from tornado.websocket import WebSocketClosedError
 
 import moments_xr as mx
 from moments_xr.errors import RequestError, StoreError
 from moments_xr.report import blocks
-from moments_xr.report.application import Report, serve
+from moments_xr.report.application import Report
 from moments_xr.report.controls import COMPARE, FITTING, PAGES, RECIPE
 from moments_xr.report.figures import FIGURES, SWEEP_FIGURES
+from moments_xr.report.server import serve
 from moments_xr.report.watch import Watched, select, watch
 from moments_xr.store import stamp
 
@@ -320,5 +322,17 @@ def test_serving_says_what_is_wrong_before_it_begins(tmp_path, finished):
     try:
         with pytest.raises(RequestError, match=f"port {server.port}.*choose another port"):
             serve([finished], port=server.port)
+    finally:
+        server.stop()
+
+
+def test_a_visitor_who_leaves_is_no_error_in_the_log(finished, caplog):
+    server = serve([finished], port=0)
+    try:
+        loop = server.io_loop.asyncio_loop
+        loop.call_exception_handler({"message": "left", "exception": WebSocketClosedError()})
+        assert not caplog.records
+        loop.call_exception_handler({"message": "broken", "exception": ValueError()})
+        assert "broken" in caplog.text
     finally:
         server.stop()

@@ -8,18 +8,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import panel as pn
 
-from moments_xr.errors import RequestError, StoreError
+from moments_xr.errors import RequestError
 from moments_xr.report import blocks, words
 from moments_xr.report.blocks import CSS, Choose, View
 from moments_xr.report.controls import COMPARE, PAGES, RECIPE, Controls
 from moments_xr.report.figures import FIGURES, GROUPS, SWEEP_FIGURES, Figure
-from moments_xr.report.watch import Watched, said, watch
+from moments_xr.report.watch import Watched, said
 
 EVERY = 2000
 """Milliseconds after which stores are looked at again."""
@@ -140,7 +139,7 @@ class Report:
                     return
                 made = await asyncio.to_thread(self._made, make)
                 if drawn == self.drawn:
-                    put = partial(block.param.update, objects=[made], loading=False)
+                    put: Callable[[], Any] = partial(block.param.update, objects=[made], loading=False)
                     pn.state.execute(put, schedule=True)  # with the document's lock
             self.rested = 2 * time.monotonic() - begun  # a running store leaves half of the time to its run
 
@@ -201,49 +200,3 @@ class Report:
         """Ranges that plots along the depth share, of what is drawn together."""
         self.depths = self.depths if self.depths[0] == self.drawn else (self.drawn, {})
         return self.depths[1]
-
-
-def serve(stores: Sequence[str | Path], port: int = 5006, address: str = "127.0.0.1", show: bool = False) -> Any:
-    """Make the server of the live report of stores.
-
-    Parameters
-    ----------
-    stores
-        Paths of stores; what lands in them while they are shown is shown too.
-    port
-        Port to listen on; 0 takes one that is free.
-    address
-        Address to listen on; this machine alone can reach the default.
-    show
-        Open a browser.
-
-    Returns
-    -------
-    A bokeh server: `server.port` is its port; `server.start()` and `server.io_loop.start()` serve until it is stopped.
-
-    Raises
-    ------
-    StoreError
-        A path is not there. What is there but cannot be read is said on the page.
-    RequestError
-        The address and port cannot be listened on.
-
-    Examples
-    --------
-    >>> from moments_xr.report.application import serve
-    >>> server = serve(["stores/quickstart.zarr"])  # doctest: +SKIP
-    >>> server.io_loop.start()  # doctest: +SKIP
-    """
-    for path in stores:
-        if not Path(path).exists():
-            raise StoreError(f"store '{path}': no such store")
-    watched = watch(stores)
-    title = ", ".join(store.name for store in watched)
-    everywhere = address not in ("127.0.0.1", "localhost")
-    try:
-        return pn.serve(
-            lambda: Report(watched).template(), port=port, address=address, show=show, start=False, verbose=False,
-            title=f"{title} – moments-xr", websocket_origin="*" if everywhere else None,
-        )  # fmt: skip
-    except OSError as error:
-        raise RequestError(f"address {address}, port {port}: {error.strerror or error}; choose another port") from error
