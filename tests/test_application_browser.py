@@ -118,18 +118,6 @@ def test_controls_change_the_plots(browser, address):
         assert not seen.problems
 
 
-def test_going_back_turns_to_the_page_before(browser, address):
-    with visit(browser, address) as seen:
-        settle(seen.page)
-        for name in ("Recipe", "Channels"):
-            turn(seen.page, name)
-        for words in ("Provenance", "Zero-dimensional signal"):
-            seen.page.go_back()
-            seen.page.get_by_text(words).first.wait_for(timeout=SECONDS)
-        assert "page=Verdicts" in seen.page.url
-        assert not seen.problems
-
-
 def test_a_running_store_is_followed(browser, stores, tmp_path):
     path = shutil.copytree(stores[0], tmp_path / "running.zarr")
     done = zarr.open_group(path, mode="r+", use_consolidated=False)["done"]
