@@ -246,7 +246,7 @@ def serve(
     show: Annotated[bool, typer.Option("--show", help="Open it in the browser.")] = False,
 ) -> None:
     """The live report of stores, which may be running, in a browser; until Ctrl-C."""
-    from moments_xr.report.application import serve as serve_
+    from moments_xr.report.server import serve as serve_
 
     server = serve_(stores, port, address, show)
     out.print(f"live report: http://{address}:{server.port}  (Ctrl-C ends it)", soft_wrap=True)

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import zarr
 from conftest import make_recipe
+from tornado.websocket import WebSocketClosedError
 
 import moments_xr as mx
 from moments_xr.errors import RequestError, StoreError
 from moments_xr.report import blocks
-from moments_xr.report.application import Report, serve
+from moments_xr.report.application import Report
 from moments_xr.report.controls import COMPARE, FITTING, PAGES, RECIPE
 from moments_xr.report.figures import FIGURES, SWEEP_FIGURES
+from moments_xr.report.server import serve
 from moments_xr.report.watch import Watched, select, watch
 from moments_xr.store import stamp
 
@@ -158,9 +160,10 @@ def test_blocks_that_land_do_not_interrupt_what_is_being_drawn(store):
         async with report.drawing:
             set_done(store, 8)
             await report._look()
-        assert report.drawn == before and report.stores[0].done == (4, 12)
+        assert "8 of 12 realizations" in text_of(report.progress)
+        assert report.drawn == before
         await report._look()
-        assert report.drawn > before and report.stores[0].done == (8, 12)
+        assert report.drawn > before
 
     asyncio.run(look_while_drawing())
 
@@ -201,11 +204,28 @@ def test_an_empty_store_says_that_nothing_is_done(store):
     report = Report([watched])
     report.template()
     assert not report.content.objects
-    assert "0 of 12 realizations" in text_of(report._head())
+    assert "0 of 12 realizations" in text_of(report.progress)
     set_done(store, 12)
     watched.refresh()
-    report._turn()
+    asyncio.run(report._look())
     assert report.content.objects
+
+
+def test_the_recipe_of_a_store_that_is_not_started_is_shown(store):
+    set_done(store, 0)
+    report = Report([Watched(store)])
+    report.template()
+    report.controls.page.value = RECIPE
+    assert "architecture: bn_ff" in text_of(report._made(report._blocks([])[0]))
+
+
+def test_a_damaged_cube_does_not_hide_the_verdicts_on_others(store, sweep):
+    for file in (store / "pooled_moments" / "c").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+    report = Report([Watched(store), Watched(sweep)])
+    words = text_of(report._headlines())
+    assert "net: the cube cannot be read" in words and "network.width=8</th>" in words
 
 
 def test_controls_are_those_that_the_page_understands(finished):
@@ -302,5 +322,17 @@ def test_serving_says_what_is_wrong_before_it_begins(tmp_path, finished):
     try:
         with pytest.raises(RequestError, match=f"port {server.port}.*choose another port"):
             serve([finished], port=server.port)
+    finally:
+        server.stop()
+
+
+def test_a_visitor_who_leaves_is_no_error_in_the_log(finished, caplog):
+    server = serve([finished], port=0)
+    try:
+        loop = server.io_loop.asyncio_loop
+        loop.call_exception_handler({"message": "left", "exception": WebSocketClosedError()})
+        assert not caplog.records
+        loop.call_exception_handler({"message": "broken", "exception": ValueError()})
+        assert "broken" in caplog.text
     finally:
         server.stop()

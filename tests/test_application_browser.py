@@ -17,7 +17,7 @@ from moments_xr.report.controls import PAGES
 
 pytestmark = pytest.mark.browser
 
-SECONDS = 40_000
+SECONDS = 90_000
 """Milliseconds that a page may take; machines are slow under test."""
 
 QUIET = """() => window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every(d => d.is_idle)"""
@@ -115,6 +115,18 @@ def test_controls_change_the_plots(browser, address):
         page.get_by_label("realization", exact=True).fill("5")
         page.keyboard.press("Enter")
         page.get_by_text("realization 5").first.wait_for(timeout=SECONDS)
+        assert not seen.problems
+
+
+def test_going_back_turns_to_the_page_before(browser, address):
+    with visit(browser, address) as seen:
+        settle(seen.page)
+        for name in ("Recipe", "Channels"):
+            turn(seen.page, name)
+        for words in ("Provenance", "Zero-dimensional signal"):
+            seen.page.go_back()
+            seen.page.get_by_text(words).first.wait_for(timeout=SECONDS)
+        assert "page=Verdicts" in seen.page.url
         assert not seen.problems
 
 

@@ -226,7 +226,9 @@ def test_what_a_cube_lacks_is_said(cubes, few):
 def test_any_selection_has_a_page(cubes, few):
     ds = cubes["bn_res"]
     for selection in (ds.isel(realization=0), ds.isel(realization=[0]), ds.isel(layer=-1), ds.sel(site="sum")):
-        outline(page.html(selection))
+        read = outline(page.html(selection))
+        assert "Recipe and versions" in read.text
+        assert f"{np.atleast_1d(selection['layer'])[-1]}" in read.text
 
 
 def test_published_results_have_a_page(few):

@@ -8,18 +8,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import panel as pn
 
-from moments_xr.errors import RequestError, StoreError
+from moments_xr.errors import RequestError
 from moments_xr.report import blocks, words
 from moments_xr.report.blocks import CSS, Choose, View
 from moments_xr.report.controls import COMPARE, PAGES, RECIPE, Controls
 from moments_xr.report.figures import FIGURES, GROUPS, SWEEP_FIGURES, Figure
-from moments_xr.report.watch import Watched, said, watch
+from moments_xr.report.watch import Watched, said
 
 EVERY = 2000
 """Milliseconds after which stores are looked at again."""
@@ -45,9 +44,8 @@ class Report:
         self.rested = 0.0
         self.controls = Controls(self._turn, self._redraw)
         self.choose = Choose(self.controls.choose_layers, self.controls.choose_realization)
-        self.head = pn.Column(sizing_mode="stretch_width")
+        self.head, self.progress, self.content = (pn.Column(sizing_mode="stretch_width") for _ in range(3))
         self.shown: tuple[str, bool] | None = None
-        self.content = pn.Column(sizing_mode="stretch_width")
         self.controls.offer_cubes(list(self._views()))
 
     def template(self) -> pn.Template:
@@ -57,9 +55,10 @@ class Report:
         document.add_variable("version", metadata.version("moments-xr"))
         controls = self.controls
         document.add_variable("start", "?" + urlencode({"page": controls.page.value, "cube": controls.cube.value}))
-        parts = {"head": self.head, "pages": controls.page, "controls": controls.row, "content": self.content}
-        for name, part in parts.items():
-            document.add_panel(name, part)
+        document.add_panel("head", pn.Column(self.head, self.progress, sizing_mode="stretch_width"))
+        document.add_panel("pages", controls.page)
+        document.add_panel("controls", controls.row)
+        document.add_panel("content", self.content)
         if pn.state.location is not None:
             pn.state.location.sync(controls.page, {"value": "page"})
             pn.state.location.sync(controls.cube, {"value": "cube"})
@@ -74,20 +73,21 @@ class Report:
         self.drawn += 1
 
     async def _look(self) -> None:
-        """Open again what has changed, and draw again; blocks that land fast do not interrupt what is being drawn."""
-        if self.drawing.locked() or time.monotonic() < self.rested:
-            return
+        """Open again what has changed, tell the progress, and draw again when nothing is being drawn."""
         for store in self.stores:
             await asyncio.to_thread(store.refresh)
         stamps = [store.stamp for store in self.stores]
         if stamps == self.stamps:
             return
-        self.stamps = stamps
         self.controls.offer_cubes(list(self._views()))
         view = self._view()
         if view is None or self.shown != (view.label, view.started):
+            self.stamps = stamps
             self._turn()
-        else:
+            return
+        self.progress.objects = blocks.progress(view)
+        if not self.drawing.locked() and time.monotonic() > self.rested:
+            self.stamps = stamps
             self.controls.offer_parts(view.ds)
             self._redraw(busy=False)
 
@@ -113,6 +113,7 @@ class Report:
         if self.shown != shown or not self.head.objects:  # its name at once, its headline when it is known
             self.shown = shown
             self.head.objects = [blocks.head(self.stores, view, "Computing …")]
+        self.progress.objects = blocks.progress(view)
         made = [self._waiting(make) for make in self._blocks(figures)]
         self.blocks = [(self.head, self._head), *made]
         self.content.objects = [block for block, _ in made]
@@ -138,7 +139,8 @@ class Report:
                     return
                 made = await asyncio.to_thread(self._made, make)
                 if drawn == self.drawn:
-                    pn.state.execute(partial(_put, block, made), schedule=True)  # with the document's lock
+                    put: Callable[[], Any] = partial(block.param.update, objects=[made], loading=False)
+                    pn.state.execute(put, schedule=True)  # with the document's lock
             self.rested = 2 * time.monotonic() - begun  # a running store leaves half of the time to its run
 
     def _made(self, make: Make) -> Any:
@@ -198,53 +200,3 @@ class Report:
         """Ranges that plots along the depth share, of what is drawn together."""
         self.depths = self.depths if self.depths[0] == self.drawn else (self.drawn, {})
         return self.depths[1]
-
-
-def _put(block: pn.Column, made: Any) -> None:
-    block.param.update(objects=[made], loading=False)
-
-
-def serve(stores: Sequence[str | Path], port: int = 5006, address: str = "127.0.0.1", show: bool = False) -> Any:
-    """Make the server of the live report of stores.
-
-    Parameters
-    ----------
-    stores
-        Paths of stores; what lands in them while they are shown is shown too.
-    port
-        Port to listen on; 0 takes one that is free.
-    address
-        Address to listen on; this machine alone can reach the default.
-    show
-        Open a browser.
-
-    Returns
-    -------
-    A bokeh server: `server.port` is its port; `server.start()` and `server.io_loop.start()` serve until it is stopped.
-
-    Raises
-    ------
-    StoreError
-        A path is not there. What is there but cannot be read is said on the page.
-    RequestError
-        The address and port cannot be listened on.
-
-    Examples
-    --------
-    >>> from moments_xr.report.application import serve
-    >>> server = serve(["stores/quickstart.zarr"])  # doctest: +SKIP
-    >>> server.io_loop.start()  # doctest: +SKIP
-    """
-    for path in stores:
-        if not Path(path).exists():
-            raise StoreError(f"store '{path}': no such store")
-    watched = watch(stores)
-    title = ", ".join(store.name for store in watched)
-    everywhere = address not in ("127.0.0.1", "localhost")
-    try:
-        return pn.serve(
-            lambda: Report(watched).template(), port=port, address=address, show=show, start=False, verbose=False,
-            title=f"{title} – moments-xr", websocket_origin="*" if everywhere else None,
-        )  # fmt: skip
-    except OSError as error:
-        raise RequestError(f"address {address}, port {port}: {error.strerror or error}; choose another port") from error

@@ -96,7 +96,7 @@ def html(text: str) -> pn.pane.HTML:
 
 
 def head(stores: Sequence[Watched], view: View | None, headline: str = "") -> pn.Column:
-    """Which cube, what is wrong with it, how much of it is done, and which stores cannot be shown.
+    """Which cube, what is wrong with it, and which stores cannot be shown.
 
     Without a headline, what its analysis says.
     """
@@ -104,19 +104,23 @@ def head(stores: Sequence[Watched], view: View | None, headline: str = "") -> pn
     if view is None:
         title = words.say("head", ", ".join(store.name for store in stores), "Nothing to show yet")
         return pn.Column(html(title), *map(_notice, notices), sizing_mode="stretch_width")
-    there, wanted = content.completeness(view.ds)
     try:
         headline = headline or _headline(view)
     except Exception as error:  # a damaged chunk, or a realization that is not there
         headline, notices = "Nothing to show", [*notices, said(error, f"cube '{view.label}'")]
     recipe = content.recipe_of(view.ds)
     title = words.say("head", view.title, headline, recipe.description if recipe else "")
-    parts: list[Any] = [html(title), *map(_notice, notices)]
-    if there < wanted:
-        state = f"{there} of {wanted} realizations are done; what is shown is of those, and follows as blocks land."
-        bar = pn.indicators.Progress(value=there, max=wanted, sizing_mode="stretch_width", max_width=400, margin=(4, 0))
-        parts += [_notice(state), bar]
-    return pn.Column(*parts, sizing_mode="stretch_width")
+    return pn.Column(html(title), *map(_notice, notices), sizing_mode="stretch_width")
+
+
+def progress(view: View | None) -> list[Any]:
+    """How much of a cube is done, unless all is."""
+    there, wanted = content.completeness(view.ds) if view else (0, 0)
+    if there >= wanted:
+        return []
+    state = f"{there} of {wanted} realizations are done; what is shown follows as blocks land."
+    bar = pn.indicators.Progress(value=there, max=wanted, sizing_mode="stretch_width", max_width=400, margin=(4, 0))
+    return [_notice(state), bar]
 
 
 def _notice(text: str) -> pn.pane.HTML:
