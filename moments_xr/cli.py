@@ -212,7 +212,7 @@ def figure(
     from moments_xr.plots.save import backend_for, save
 
     ds = _node(store, node)
-    chosen = kind or {"vanilla": "fig3", "bn_ff": "fig4", "bn_res": "fig5"}[_architecture(ds)]
+    chosen = kind or {"bn_ff": "fig4", "bn_res": "fig5"}.get(_architecture(ds), "fig3")
     path = output or Path("figures") / f"{store.stem}_{chosen}.png"
     save(figure_(ds, chosen, backend_for(path)), path)
     out.print(f"figure: {path}", soft_wrap=True)

@@ -58,6 +58,7 @@ VARIABLES: dict[str, Variable] = {
         "log-increment of a redraw of the layer, output over input",
         "log δq",
     ),
+    "pair_correlation": Variable((*BY_SITE, "pair"), "f4", "correlation of two samples, not centred", "c_ab"),
     "device": Variable(("realization",), TEXT, "type of device that drew the realization"),
     "done": Variable(("realization",), "?", "whether the realization is complete"),
 }
@@ -71,6 +72,7 @@ COORDINATES = {
     "channel": "channel",
     "branch": "redraw of the layer",
     "quantity": "quantity whose increment a branch records",
+    "pair": "two samples of the batch",
 }
 
 
@@ -84,6 +86,7 @@ def labels(recipe: Recipe) -> dict[str, np.ndarray]:
         "channel": np.arange(recipe.network.width),
         "branch": np.arange(recipe.measure.branches),
         "quantity": np.array(BRANCH_QUANTITIES, dtype=object),
+        "pair": np.arange(recipe.measure.pairs * (recipe.measure.pairs - 1) // 2),
     }
 
 
@@ -91,6 +94,7 @@ def names(recipe: Recipe) -> tuple[str, ...]:
     """Variables of the recipe's cube."""
     absent = set() if recipe.measure.channels == "all" else {"channel_moments"}
     absent |= set() if recipe.measure.branches else {"branch_log_increment"}
+    absent |= set() if recipe.measure.pairs else {"pair_correlation"}
     return tuple(name for name in VARIABLES if name not in absent)
 
 
@@ -117,6 +121,13 @@ def label(
             np.array([row.tensor for row in rows], dtype=object),
             _attrs("tensor of the moment"),
         )
+    if "pair" in coords:
+        for name, samples in zip(("sample_a", "sample_b"), np.triu_indices(recipe.measure.pairs, 1), strict=True):
+            coords[name] = (
+                "pair",
+                samples,
+                _attrs(f"{'first' if name == 'sample_a' else 'second'} sample of the pair"),
+            )
     return xr.Dataset(data, coords, dict(attrs or {}))
 
 

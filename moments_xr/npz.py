@@ -23,6 +23,9 @@ from moments_xr.cube import COORDINATES, SCHEMA_VERSION, VARIABLES, Variable
 from moments_xr.errors import RequestError
 from moments_xr.quantities import ARCHITECTURES, MOMENTS, Architecture
 
+KINDS = {name: ARCHITECTURES[name] for name in ("vanilla", "bn_ff", "bn_res")}
+"""Architectures of the 2019 code."""
+
 NOT_COMPUTED = -1
 RANKS = ("reff_signal", "reff_noise")
 UNPRUNED = ("nu1_abs_signal", "nu2_signal", "mu2_signal", "mu4_signal", "mu2_noise")
@@ -81,8 +84,8 @@ def open_npz(file: str | os.PathLike[str], architecture: str | None = None) -> x
     [[1.5, nan]]
     """
     path = Path(file).expanduser()
-    if architecture is not None and architecture not in ARCHITECTURES:
-        raise NpzError(f"architecture: '{architecture}' is not one of {', '.join(ARCHITECTURES)}")
+    if architecture is not None and architecture not in KINDS:
+        raise NpzError(f"architecture: '{architecture}' is not one of {', '.join(KINDS)}")
     try:
         return _read(path, architecture)
     except NpzError as error:
@@ -205,7 +208,7 @@ def _architecture(values: Values, wanted: str | None) -> Architecture:
     ranked = {location for (name, location), array in values.items() if name in RANKS and (array != NOT_COMPUTED).any()}
     possible = {
         kind.name: kind
-        for kind in ARCHITECTURES.values()
+        for kind in KINDS.values()
         if len(kind.sites) >= last and (not ranked or kind.sites.index("act") + 1 in ranked)
     }
     places = ", ".join(f"loc{location}" for location in sorted({location for _, location in values}))
@@ -220,7 +223,7 @@ def _architecture(values: Values, wanted: str | None) -> Architecture:
         possible = {name: kind for name, kind in possible.items() if len(kind.sites) == last}
     if len(possible) != 1:
         raise NpzError(
-            f"{what} its architecture is not certain: pass architecture=, one of {', '.join(possible or ARCHITECTURES)}"
+            f"{what} its architecture is not certain: pass architecture=, one of {', '.join(possible or KINDS)}"
         )
     return next(iter(possible.values()))
 

@@ -139,10 +139,12 @@ def _cost(recipe: Recipe, node: str) -> Cost:
     sample = sample_shape(recipe)
     positions, taps, channels = _positions(recipe, sample)
     network, width = recipe.network, recipe.network.width
-    redraws = len(recipe.layers) * recipe.measure.branches * (network.unit_depth or 1)
+    redraws = len(recipe.layers) * recipe.measure.branches * network.convolutions // network.depth
     convolutions = network.convolutions + redraws
     products = 4.0 * positions * taps * width * (channels + convolutions * width)
     normals = float(taps * width * (channels + convolutions * width) + 2 * recipe.input.batch * math.prod(sample))
+    if network.dropout:
+        normals += positions * width * convolutions  # masks are drawn at the rate of normals
     measured = len(recipe.layers) * len(recipe.sites)
     small = min(positions, width)
     ranks = measured * len(recipe.measure.effective_rank)

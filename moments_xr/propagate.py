@@ -38,6 +38,8 @@ def propagate(
         convolution; drawn from `seed` if not given.
     biases
         (realization, output) for each convolution after the embedding.
+    seed
+        Of what is drawn: weights that are not given, masks of dropout.
     measure, compute
         As in a recipe.
 
@@ -65,7 +67,7 @@ def propagate(
     import torch
 
     from moments_xr.propagation.block import propagate_block, resolve_device, resolve_precision
-    from moments_xr.propagation.weights import draw_weights, redraws, streams
+    from moments_xr.propagation.weights import draw_weights, redraws, streams, with_dropout
 
     signal, noise = np.asarray(signal), np.asarray(noise)
     values = network.model_dump(exclude_unset=True) if isinstance(network, Network) else dict(network)
@@ -110,7 +112,8 @@ def propagate(
 
     redraw = redraws(recipe.network, seed, range(realizations), dimensions, device, dtype)
     x, dx = (torch.as_tensor(array).to(device, dtype) for array in (signal, noise))
-    arrays = propagate_block(recipe, x, dx, flow, redraw)
+    dropping = with_dropout(flow, recipe.network, seed, range(realizations), device)
+    arrays = propagate_block(recipe, x, dx, dropping, redraw)
     return cube.label(
         recipe, cube.complete(arrays, device.type), range(realizations), {"schema_version": cube.SCHEMA_VERSION}
     )

@@ -106,6 +106,10 @@ class Architecture:
     steps: dict[str, tuple[str, str]]
     plotted: tuple[str, str, str]
     """Sites of the papers' figures: of the increment's end, of the ranks, and of the moments of z."""
+    normed: bool = True
+    """Whether batch normalisation sets the scale of what enters the activation."""
+    convolutions: int = 1
+    """Of a layer; those of a `bn_res` unit are the recipe's `unit_depth`."""
 
     @property
     def output(self) -> str:
@@ -121,6 +125,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             ("input", "conv", "act"),
             {"conv": ("conv", "input"), "act": ("act", "conv")},
             ("act", "act", "conv"),
+            normed=False,
         ),
         Architecture(
             "bn_ff",
@@ -136,6 +141,15 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"unit": ("conv", "input"), "bn": ("norm", "input"), "act": ("conv", "norm"), "sum": ("sum", "input")},
             ("conv", "act", "norm"),
         ),
+        Architecture(
+            "res",
+            "residual net without batch normalisation",
+            ("input", "conv", "act", "sum"),
+            {"conv": ("conv", "input"), "act": ("act", "conv"), "sum": ("sum", "input")},
+            ("act", "sum", "conv"),
+            normed=False,
+            convolutions=2,
+        ),
     )
 }
 
@@ -146,6 +160,14 @@ SITES: dict[str, str] = {
     "act": "after the activation",
     "sum": "after the residual sum",
 }
+
+LAWS: dict[str, str] = {
+    "gaussian": "independent normal weights",
+    "orthogonal": "rows of a random orthogonal matrix, output by all inputs of a neuron",
+    "delta_orthogonal": "convolutions: a random orthogonal matrix at the centre tap, zero elsewhere",
+    "mirrored": "normal weights in blocks W, −W above −W, W: a ReLU net of them is linear",
+}
+"""Laws of the weights."""
 
 BRANCH_QUANTITIES: tuple[str, ...] = ("nu2_signal", "mu2_signal", "mu2_noise")
 """Quantities of which each redraw of a layer (a branch) records the log-increment."""

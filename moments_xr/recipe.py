@@ -13,12 +13,13 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from moments_xr import datasets
-from moments_xr.activations import ACTIVATIONS
+from moments_xr.activations import ACTIVATIONS, ALIASES
 from moments_xr.errors import RecipeError
-from moments_xr.quantities import ARCHITECTURES, MOMENTS, SITES
+from moments_xr.quantities import ARCHITECTURES, LAWS, MOMENTS, SITES
 from moments_xr.recipe_fields import (
     SHORTHANDS,
     Count,
+    Fraction,
     NotNegative,
     Positive,
     Whole,
@@ -80,10 +81,10 @@ class Input(Section):
 
 
 class Weights(Section):
-    """Law of the weights; their variance is `variance / fan_in`."""
+    """Law of the weights; a neuron's squared weights sum to `variance`, on average or exactly."""
 
-    law: Annotated[str, one_of(["gaussian"])] = "gaussian"
-    variance: Positive = 2.0
+    law: Annotated[str, one_of(LAWS)] = "gaussian"
+    variance: Positive = Field(2.0, description="times 1/fan_in: the variance of a weight")
 
 
 class Network(Section):
@@ -96,11 +97,14 @@ class Network(Section):
         description="extent of the convolution along each axis; 1 flattens the input: fully connected"
     )
     boundary: Annotated[str, one_of(["periodic", "symmetric", "zero"])] = "periodic"
-    activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
+    activation: Annotated[str, one_of(ACTIVATIONS, ALIASES)] = "relu"
     weights: Annotated[
         Weights, BeforeValidator(expand_weights, json_schema_input_type=Weights | Literal[tuple(SHORTHANDS)])
     ] = Weights()
     bias_variance: NotNegative = 0.0
+    dropout: Fraction = Field(
+        0.0, description="chance that an input of a convolution is dropped; the others are divided by 1 − dropout"
+    )
     epsilon: NotNegative = Field(1e-3, description="added to the variance by batch normalisation")
     unit_depth: Count | None = Field(
         default_factory=lambda data: 2 if data.get("architecture") == "bn_res" else None,
@@ -115,12 +119,18 @@ class Network(Section):
             raise ValueError("network.unit_depth: bn_res needs a whole number of at least 1, not null")
         if self.boundary == "symmetric" and self.kernel % 2 == 0:
             raise ValueError(f"network.boundary: 'symmetric' needs an odd kernel, and network.kernel is {self.kernel}")
+        if self.weights.law == "delta_orthogonal" and self.kernel == 1:
+            raise ValueError(
+                "network.weights.law: 'delta_orthogonal' is of convolutions, and network.kernel is 1: use 'orthogonal'"
+            )
+        if self.weights.law == "mirrored" and self.width % 2:
+            raise ValueError(f"network.weights.law: 'mirrored' needs an even width, and network.width is {self.width}")
         return self
 
     @property
     def convolutions(self) -> int:
         """How many convolutions follow the embedding."""
-        return self.depth * (self.unit_depth or 1)
+        return self.depth * (self.unit_depth or ARCHITECTURES[self.architecture].convolutions)
 
 
 class Measure(Section):
@@ -136,11 +146,14 @@ class Measure(Section):
         tuple[str, ...], BeforeValidator(tensors, json_schema_input_type=list[Literal["signal", "noise"]])
     ] = ("signal",)
     branches: Whole = Field(0, description="redraws of each measured layer from the same input")
+    pairs: Whole = Field(0, description="samples, the first of the batch, whose correlations are measured pair by pair")
 
     @model_validator(mode="after")
     def _rules(self) -> Self:
         if self.branches == 1:
             raise ValueError("measure.branches: 1 gives no spread; needs 0 or at least 2")
+        if self.pairs == 1:
+            raise ValueError("measure.pairs: 1 sample has no pair; needs 0 or at least 2")
         return self
 
 
@@ -212,6 +225,10 @@ class Recipe(Section):
         if network.kernel == 1 and self.input.batch == 1:
             raise ValueError(
                 "input.batch: 1 sample, fully connected, has no variance; needs at least 2 (mx.propagate takes a single input)"
+            )
+        if measure.pairs > self.input.batch:
+            raise ValueError(
+                f"measure.pairs: {measure.pairs} is more than the samples of input.batch, {self.input.batch}"
             )
         shape = self.input.shape
         if shape is not None and network.kernel > 1 and not 2 <= len(shape) <= 4:

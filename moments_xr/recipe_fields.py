@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-SHORTHANDS = {"he": {"law": "gaussian", "variance": 2.0}, "lecun": {"law": "gaussian", "variance": 1.0}}
+SHORTHANDS = {
+    "he": {"law": "gaussian", "variance": 2.0},
+    "lecun": {"law": "gaussian", "variance": 1.0},
+    # 2/(fan_in + fan_out): all layers after the embedding are as wide as what enters them.
+    "glorot": {"law": "gaussian", "variance": 1.0},
+}
 
 
 def whole(value: Any) -> Any:
@@ -28,23 +33,28 @@ def number(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(whole, json_schema_input_type=Annotated[int, Field(ge=0)]), Field(ge=0)]
 Count = Annotated[int, BeforeValidator(whole, json_schema_input_type=Annotated[int, Field(ge=1)]), Field(ge=1)]
+Fraction = Annotated[
+    float, BeforeValidator(number, json_schema_input_type=Annotated[float, Field(ge=0, lt=1)]), Field(ge=0, lt=1)
+]
 Positive = Annotated[float, BeforeValidator(number, json_schema_input_type=Annotated[float, Field(gt=0)]), Field(gt=0)]
 NotNegative = Annotated[
     float, BeforeValidator(number, json_schema_input_type=Annotated[float, Field(ge=0)]), Field(ge=0)
 ]
 
 
-def one_of(names: Iterable[str]) -> BeforeValidator:
-    names = tuple(names)
+def one_of(names: Iterable[str], aliases: Mapping[str, str] | None = None) -> BeforeValidator:
+    """Accepts one of the names, or an alias of one, which it puts in its place."""
+    names, other = tuple(names), aliases or {}
 
     def check(value: Any) -> Any:
+        value = other.get(value, value) if isinstance(value, str) else value
         if value not in names:
             close = difflib.get_close_matches(str(value), names, n=1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             raise ValueError(f"is not one of {', '.join(names)}{hint}")
         return value
 
-    return BeforeValidator(check, json_schema_input_type=Literal[names])
+    return BeforeValidator(check, json_schema_input_type=Literal[(*names, *other)])
 
 
 def selection(names: Iterable[str]) -> BeforeValidator:

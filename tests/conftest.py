@@ -9,6 +9,7 @@ from browser import browser as browser
 from hypothesis import settings
 
 import moments_xr as mx
+from moments_xr.quantities import ARCHITECTURES
 
 settings.register_profile("untimed", deadline=None)  # machines are noisy
 settings.load_profile("untimed")
@@ -37,4 +38,4 @@ def small() -> Callable[..., mx.Recipe]:
 @pytest.fixture(scope="session")
 def cubes() -> dict[str, xr.Dataset]:
     """One cube of each architecture, in memory."""
-    return {name: mx.run(make_recipe(name, realizations=8), progress=False) for name in ("vanilla", "bn_ff", "bn_res")}
+    return {name: mx.run(make_recipe(name, realizations=8), progress=False) for name in ARCHITECTURES}

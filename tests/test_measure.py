@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import moments_xr as mx
 from moments_xr.propagation.measure import RANKED, REDUCTIONS, STATISTICS, Views, channel_moments, effective_rank, pool
 from moments_xr.propagation.networks import LAYERS, embed
+from moments_xr.propagation.weights import Convolution
 from moments_xr.quantities import ARCHITECTURES, MOMENTS, pooled_names
 from moments_xr.quantities import STATISTICS as ROWS
 
@@ -81,7 +82,7 @@ def test_moments_and_ranks_equal_numpy(shape, seed, offset):
 
 def materialised(net, signal, noise, drawn, layer):
     """Every site's tensors of one layer, in float64, without the measuring code."""
-    weights = iter([(torch.from_numpy(k), None) for k in drawn])
+    weights = iter([Convolution(torch.from_numpy(k)) for k in drawn])
     pair = embed(net, torch.from_numpy(np.stack([signal, noise], 1)), weights)
     for depth in range(1, net.depth + 1):
         sites = {}

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 
 import moments_xr as mx
+from moments_xr.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from moments_xr.propagation import networks
 from moments_xr.propagation.steps import flat, rescale_
+from moments_xr.propagation.weights import Convolution
 from moments_xr.recipe import Network
 
 BOUNDARIES = ["periodic", "symmetric", "zero"]
@@ -26,6 +28,16 @@ def inputs(kernel, dimensions, seed=0, batch=4, channels=2, extent=6):
     return tuple(torch.randn(shape, generator=g, dtype=torch.float64) for _ in range(2))
 
 
+def masks(net, dimensions, seed=2, batch=4, extent=6):
+    """What dropout keeps of the input of each convolution after the embedding."""
+    g = torch.Generator().manual_seed(seed)
+    space = () if net.kernel == 1 else (extent // 2,) * dimensions
+    return [
+        torch.bernoulli(torch.full((1, batch, *space, net.width), 1 - net.dropout), generator=g)
+        for _ in range(net.convolutions)
+    ]
+
+
 def kernels(net, dimensions, channels=2, seed=1):
     g = torch.Generator().manual_seed(seed)
     taps = () if net.kernel == 1 else (net.kernel,) * dimensions
@@ -33,9 +45,10 @@ def kernels(net, dimensions, channels=2, seed=1):
     return [torch.randn(size, generator=g, dtype=torch.float64) / np.sqrt(np.prod(size[2:])) for size in sizes]
 
 
-def output(net, signal, noise, drawn):
+def output(net, signal, noise, drawn, kept=None):
     """The last site's pair, by the code under test."""
-    weights = iter([(k, None) for k in drawn])
+    mask = [None] * len(drawn) if kept is None else [None, *(lambda shape, m=m: m for m in kept)]
+    weights = iter([Convolution(k, None, m) for k, m in zip(drawn, mask, strict=True)])
     pair = networks.embed(net, torch.stack([signal, noise], 1), weights)
     scale = 0
     for _ in range(net.depth):
@@ -44,7 +57,7 @@ def output(net, signal, noise, drawn):
     return pair[0, 0], pair[0, 1] * 2.0 ** scale[0]
 
 
-def reference(net, drawn, signal, statistics=None):
+def reference(net, drawn, signal, statistics=None, phi=F.relu, kept=None):
     """The same network written with torch's own layers, channels first; with `statistics` batch norm is frozen."""
     recorded = []
 
@@ -76,17 +89,24 @@ def reference(net, drawn, signal, statistics=None):
             recorded.append((mean, var))
         return (y - mean) / (var + net.epsilon).sqrt()
 
-    left = iter(drawn)
+    left, keep = iter(drawn), iter(kept or [])
     x = conv(signal[0].movedim(-1, 1), next(left), stride=1 if net.kernel == 1 else 2)
+
+    def layer(y):
+        dropped = y * next(keep)[0].movedim(-1, 1) / (1 - net.dropout) if kept else y
+        return conv(dropped, next(left))
+
     for _ in range(net.depth):
         if net.architecture == "vanilla":
-            x = F.relu(conv(x, next(left)))
+            x = phi(layer(x))
         elif net.architecture == "bn_ff":
-            x = F.relu(bn(conv(x, next(left))))
+            x = phi(bn(layer(x)))
+        elif net.architecture == "res":
+            x = x + layer(phi(layer(x)))
         else:
             y = x
             for _ in range(net.unit_depth):
-                y = conv(F.relu(bn(y)), next(left))
+                y = layer(phi(bn(y)))
             x = x + y
     return x.movedim(1, -1), recorded
 
@@ -107,6 +127,32 @@ def test_noise_equals_forward_mode_derivative(architecture, kernel, dimensions, 
     x, dx = output(net, signal, noise, drawn)
     expected, statistics = reference(net, drawn, signal)
     _, tangent = torch.func.jvp(lambda s: reference(net, drawn, s, statistics)[0], (signal,), (noise,))
+    torch.testing.assert_close(x, expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(dx, tangent, rtol=1e-10, atol=1e-11)
+
+
+TORCH = {
+    "linear": lambda y: y,
+    "leaky_relu": lambda y: torch.where(y > 0, y, LEAK * y),
+    "tanh": torch.tanh,
+    "hard_tanh": lambda y: y.clamp(-1, 1),
+    "erf": torch.erf,
+    "elu": lambda y: torch.where(y > 0, y, torch.expm1(y)),
+    "selu": lambda y: SELU_SCALE * torch.where(y > 0, y, SELU_ALPHA * torch.expm1(y)),
+    "gelu": lambda y: y * torch.special.ndtr(y),
+    "silu": lambda y: y * torch.sigmoid(y),
+}
+
+
+@pytest.mark.parametrize(("activation", "phi"), [*TORCH.items(), ("relu", F.relu)])
+@pytest.mark.parametrize("architecture", networks.LAYERS)
+def test_noise_of_every_activation_with_dropout(activation, phi, architecture):
+    net = network(architecture, 3, "periodic", activation=activation, dropout=0.3)
+    signal, noise = inputs(3, 2)
+    drawn, kept = kernels(net, 2), masks(net, 2)
+    x, dx = output(net, signal, noise, drawn, kept)
+    expected, statistics = reference(net, drawn, signal, None, phi, kept)
+    _, tangent = torch.func.jvp(lambda s: reference(net, drawn, s, statistics, phi, kept)[0], (signal,), (noise,))
     torch.testing.assert_close(x, expected, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(dx, tangent, rtol=1e-10, atol=1e-11)
 

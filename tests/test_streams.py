@@ -7,7 +7,7 @@ from scipy import stats
 
 import moments_xr as mx
 from moments_xr.propagation.block import propagate_block, resolve_device
-from moments_xr.propagation.weights import draw, draw_weights, streams
+from moments_xr.propagation.weights import Convolution, draw, draw_weights, streams
 
 CPU = torch.device("cpu")
 
@@ -67,7 +67,7 @@ def test_measuring_never_changes_the_draws(small, changes):
     np.testing.assert_array_equal(plain.pooled_moments.sel(layer=layers), other.pooled_moments.sel(layer=layers))
 
 
-@pytest.mark.parametrize("architecture", ["vanilla", "bn_ff", "bn_res"])
+@pytest.mark.parametrize("architecture", ["vanilla", "bn_ff", "bn_res", "res"])
 def test_a_branch_with_the_realised_weights_gives_the_realised_increment(small, architecture):
     recipe = small(architecture, measure__every=1, measure__branches=2)
     network, rng = recipe.network, torch.Generator().manual_seed(0)
@@ -78,9 +78,9 @@ def test_a_branch_with_the_realised_weights_gives_the_realised_increment(small, 
     def redraw(layer):
         start = 1 + (layer - 1) * unit
         while True:
-            yield from ((kernel, None) for kernel in kernels[start : start + unit])
+            yield from (Convolution(kernel) for kernel in kernels[start : start + unit])
 
-    arrays = propagate_block(recipe, signal, noise, iter([(k, None) for k in kernels]), redraw)
+    arrays = propagate_block(recipe, signal, noise, iter([Convolution(k) for k in kernels]), redraw)
     from moments_xr.cube import label
 
     ds = label(recipe, arrays, range(3))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import moments_xr as mx
 from moments_xr.analysis.report import analyse, node
 from moments_xr.analysis.theorems import judge
-from moments_xr.quantities import ARCHITECTURES
 from moments_xr.theory.finite_width import diffusion_bounds, survival_bounds
 
 THEOREMS = {
@@ -34,11 +33,11 @@ def nets():
     changes = {"measure__every": 1, "measure__channels": "mean", "network__width": 64, "network__depth": 15}
     return {
         name: mx.run(make_recipe(name, realizations=60, input__batch=32, compute__block=30, **changes), progress=False)
-        for name in ARCHITECTURES
+        for name in THEOREMS
     }
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", THEOREMS)
 def test_theorems_hold_on_real_nets(nets, architecture):
     result = mx.check_theorems(nets[architecture])
     assert result.theorem.values.tolist() == THEOREMS[architecture]
@@ -55,7 +54,7 @@ def test_theorems_hold_on_convolutional_nets(small, architecture, kernel):
     assert (mx.check_theorems(mx.run(recipe, progress=False)).holds_everywhere == 1).all()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", THEOREMS)
 def test_a_net_that_breaks_a_theorem_fails_it(nets, architecture):
     """Ten per cent more noise after each layer is no such net."""
     ds = nets[architecture].copy(deep=True)
@@ -218,7 +217,7 @@ def refuse(*arguments, **options):
 
 @settings(max_examples=3, deadline=None)
 @given(chunks=st.fixed_dictionaries({d: st.integers(2, 30) for d in ("realization", "layer", "site")}))
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", THEOREMS)
 def test_lazy_and_equal_for_any_chunking(nets, architecture, chunks):
     ds = nets[architecture].isel(realization=slice(9), layer=slice(6))
     with dask.config.set(scheduler=refuse):
@@ -227,7 +226,7 @@ def test_lazy_and_equal_for_any_chunking(nets, architecture, chunks):
     xr.testing.assert_allclose(lazy.compute(), mx.check_theorems(ds), rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", THEOREMS)
 def test_results_say_what_they_are(nets, architecture):
     for values in mx.check_theorems(nets[architecture]).data_vars.values():
         assert values.attrs["units"] == "1" and values.attrs["long_name"]

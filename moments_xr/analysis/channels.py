@@ -52,7 +52,7 @@ def channel_fluctuation(ds: xr.Dataset, of: str = "nu2_signal") -> xr.DataArray:
     """
     if of not in DECOMPOSED:
         raise RequestError(f"of='{of}' is not one of {', '.join(DECOMPOSED)}")
-    if architecture(ds).name == "bn_res":
+    if "sum" in architecture(ds).sites:
         raise MissingError(
             "channels of a residual net's output are not independent, since the skip is given: "
             'measure redraws with measure.branches, and use decompose(method="branches")'

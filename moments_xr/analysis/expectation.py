@@ -42,7 +42,7 @@ def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
             gain = gain - exp(log_at("nu1_plus_minus_signal", z) - before)
     if kind == "bn_ff" and of == "mu2_noise":
         gain = gain * exp(0.5 * _spread(ds, of, "norm"))
-    return log(gain).where(before.notnull())
+    return log(gain.where(gain > 0)).where(before.notnull())
 
 
 def _spread(ds: xr.Dataset, of: str, site: str) -> xr.DataArray | float:
@@ -68,8 +68,14 @@ def why_no_theorem(ds: xr.Dataset) -> str | None:
 
     With batch norm in every layer (bn_ff) neither biases nor the boundary matter.
     """
+    if architecture(ds).name == "res":
+        return "the theorems are of vanilla nets and of batch-normalised ones, and it is residual without batch norm"
     if told(ds, "activation", "relu") != "relu":
         return f"the theorems are of ReLU nets, and its activation is {fact(ds, 'activation')}"
+    if told(ds, "weight_law", "gaussian") != "gaussian":
+        return f"the theorems are of independent normal weights, and its law is {fact(ds, 'weight_law')}"
+    if told(ds, "dropout", 0) > 0:
+        return f"the theorems are of nets without dropout, and it drops {fact(ds, 'dropout'):g} of what enters a layer"
     if architecture(ds).name == "bn_ff":
         return None
     if told(ds, "bias_variance", 0) > 0:

@@ -27,8 +27,10 @@ FACTS: dict[str, Callable[[Recipe], Any]] = {
     "unit_depth": lambda recipe: recipe.network.unit_depth,
     "boundary": lambda recipe: recipe.network.boundary,
     "activation": lambda recipe: recipe.network.activation,
+    "weight_law": lambda recipe: recipe.network.weights.law,
     "weight_variance": lambda recipe: recipe.network.weights.variance,
     "bias_variance": lambda recipe: recipe.network.bias_variance,
+    "dropout": lambda recipe: recipe.network.dropout,
     "epsilon": lambda recipe: recipe.network.epsilon,
 }
 """Name of each fact, which is also that of the attribute, and where a recipe has it."""

@@ -12,6 +12,7 @@ import xarray as xr
 from dask.base import is_dask_collection
 from numpy.typing import NDArray
 
+from moments_xr.activations import ACTIVATIONS
 from moments_xr.analysis.growth import by_depth, fit_growth
 from moments_xr.analysis.growth_models import enough
 from moments_xr.analysis.network import told
@@ -152,7 +153,7 @@ def _limit(ds: xr.Dataset, name: str) -> xr.Dataset:
     above = row.side == "above"
     conditions = []
     lacking = ""
-    unscaled = name == "fat_tails" and architecture(ds).name == "vanilla"
+    unscaled = name == "fat_tails" and not architecture(ds).normed
     try:
         symbol = "E_c μ₄/E_c μ₂²" if unscaled else row.symbol
         conditions.append(Condition(symbol, STATISTICS[name](ds), row.threshold, above, row.origin))
@@ -350,6 +351,9 @@ def _log_rank(ds: xr.Dataset) -> xr.DataArray:
 
 
 def _log_one_sidedness(ds: xr.Dataset) -> xr.DataArray:
+    activation = str(told(ds, "activation", "relu"))
+    if ACTIVATIONS[activation].kinks != (0,):
+        raise MissingError(f"a side of the activation, which is {activation} and has no kink at zero")
     z = _at(ds, architecture(ds).plotted[2])
     variance, product = (get(z, name, log=True) for name in ("mu2_signal", "nu1_plus_minus_signal"))
     return (product - variance.where(variance > -np.inf)).clip(min=SMALLEST_LOG)

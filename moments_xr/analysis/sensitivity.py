@@ -221,7 +221,8 @@ def architecture(ds: xr.Dataset) -> Architecture:
         name = json.loads(ds.attrs["recipe"])["network"]["architecture"]
     if name is None:
         sites = {str(site) for site in np.atleast_1d(ds["site"].values)} if "site" in ds.coords else set()
-        name = "bn_res" if "sum" in sites else "bn_ff" if "norm" in sites else "vanilla"
+        normed = "norm" in sites
+        name = ("bn_res" if normed else "res") if "sum" in sites else "bn_ff" if normed else "vanilla"
     return ARCHITECTURES[name]
 
 

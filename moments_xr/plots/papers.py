@@ -130,7 +130,7 @@ def figure3(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
 
 def figure4(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Batch-normalised feed-forward nets: exploding sensitivity."""
-    if architecture(ds).name == "bn_res":
+    if "sum" in architecture(ds).sites:
         raise RequestError("fig4 is of feed-forward nets, and this is a cube of a residual one: draw fig5")
     parts = steps(ds, ["bn", "act"]) | {"layer": increments(ds)}
     drawn = elements.bands({**parts, "chi": chi(select_site(ds), log=True), **_signal(ds)}, logs=["chi"])

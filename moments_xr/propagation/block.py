@@ -10,16 +10,20 @@ import numpy as np
 import torch
 
 from moments_xr import datasets
+from moments_xr.activations import ACTIVATIONS
 from moments_xr.errors import RequestError
 from moments_xr.propagation import networks
-from moments_xr.propagation.measure import RANKED, Views, channel_moments, effective_rank, pool
+from moments_xr.propagation.measure import RANKED, Views, channel_moments, effective_rank, pair_correlation, pool
 from moments_xr.propagation.steps import rescale_
-from moments_xr.propagation.weights import draw, draw_weights, each_realization, redraws, streams
-from moments_xr.quantities import BRANCH_QUANTITIES, pooled_names
+from moments_xr.propagation.weights import draw, draw_weights, each_realization, redraws, streams, with_dropout
+from moments_xr.quantities import ARCHITECTURES, BRANCH_QUANTITIES, pooled_names
 from moments_xr.recipe import Recipe
 
+FAR = 40
+"""Signals beyond 2^±40 see φ as φ'(0) y or φ'(±∞) y, to a part in 10¹²."""
+
 Redraw = Callable[[int], networks.Weights]
-"""Layer -> kernels and biases of its redraws, in order of use."""
+"""Layer -> what its redraws have, in order of use."""
 
 
 def resolve_device(device: str) -> torch.device:
@@ -77,7 +81,8 @@ def compute_block(
     signal = torch.from_numpy(np.stack(samples)).to(device, dtype)
     noise = draw(own, tuple(signal.shape[1:]), 1.0, device).to(dtype)
     dimensions = signal.ndim - 3
-    weights = draw_weights(network, own, signal.shape[-1], dimensions, device, dtype)
+    drawn = draw_weights(network, own, signal.shape[-1], dimensions, device, dtype)
+    weights = with_dropout(drawn, network, recipe.seed, realizations, device)
     redraw = redraws(network, recipe.seed, realizations, dimensions, device, dtype)
     return propagate_block(recipe, signal, noise, weights, redraw, progress)
 
@@ -100,11 +105,10 @@ def propagate_block(
     """Propagate given inputs through given weights, and measure.
 
     `signal` and `noise` are (realization, sample, *space, channel), without a spatial axis when fully connected; the
-    signal is standardised already. `weights` gives (kernel, bias) in order of use, the embedding first; kernels are
-    (realization, output, *kernel, input).
+    signal is standardised already. `weights` gives what each convolution has in order of use, the embedding first.
     """
-    network, normed = recipe.network, recipe.network.architecture != "vanilla"
-    layer_steps = networks.LAYERS[network.architecture]
+    network, normed = recipe.network, ARCHITECTURES[recipe.network.architecture].normed
+    layer_steps, homogeneous = networks.LAYERS[network.architecture], ACTIVATIONS[network.activation].homogeneous
     recorder = Recorder(recipe, signal)
     # float32 means float32: no TF32 in convolutions on a card, and the same algorithm each time.
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
@@ -114,14 +118,15 @@ def propagate_block(
             for tensor in (1,) if normed else (0, 1):
                 exponents[tensor] += rescale_(pair[:, tensor]).cpu().numpy()
             scaled = _scaled(weights, exponents[0])
+            scale = None if normed or homogeneous else _factor(exponents[0]).to(pair)
             if layer in recipe.layers:
                 recorder.scales(layer, exponents)
                 if recipe.measure.branches:
                     redrawn, before = _scaled(redraw(layer), exponents[0]), _log_pooled(pair)
                     for branch in range(recipe.measure.branches):
-                        *_, (_, after) = layer_steps(network, pair, redrawn)
+                        *_, (_, after) = layer_steps(network, pair, redrawn, scale)
                         recorder.branch(layer, branch, _log_pooled(after) - before)
-            for site, state in layer_steps(network, pair, scaled):
+            for site, state in layer_steps(network, pair, scaled, scale):
                 if layer in recipe.layers and site in recipe.sites:
                     recorder.record(layer, site, state)
             pair = state
@@ -131,10 +136,16 @@ def propagate_block(
 
 def _scaled(weights: networks.Weights, exponents: np.ndarray) -> networks.Weights:
     """Biases divided by the factor that was taken out of the signal."""
-    for kernel, bias in weights:
-        if bias is not None:
-            bias = torch.ldexp(bias, torch.from_numpy(-exponents[:, None]).to(bias))
-        yield kernel, bias
+    for one in weights:
+        if one.bias is None:
+            yield one
+        else:
+            yield one._replace(bias=torch.ldexp(one.bias, torch.from_numpy(-exponents[:, None]).to(one.bias)))
+
+
+def _factor(exponents: np.ndarray) -> torch.Tensor:
+    """The factor that was taken out of the signal; cut where φ is as good as homogeneous, 2^±FAR."""
+    return torch.from_numpy(np.exp2(exponents.clip(-FAR, FAR)))
 
 
 def _log_pooled(pair: torch.Tensor) -> torch.Tensor:
@@ -172,6 +183,10 @@ class Recorder:
             self.out["branch_log_increment"] = torch.full(
                 (*shape[:2], recipe.measure.branches, len(BRANCH_QUANTITIES)), math.nan, **options
             )
+        self.pairs = recipe.measure.pairs
+        if self.pairs:
+            count = self.pairs * (self.pairs - 1) // 2
+            self.out["pair_correlation"] = torch.full((*shape, count), math.nan, **options)
 
     def record(self, layer: int, site: str, pair: torch.Tensor) -> None:
         where = (slice(None), self.layer_index[layer], self.site_index[site])
@@ -182,6 +197,8 @@ class Recorder:
             self.out["channel_moments"][where] = channels.float()
         for tensor in self.ranked:
             self.out[f"reff_{tensor}"][where] = effective_rank(RANKED[tensor](views)).float()
+        if self.pairs:
+            self.out["pair_correlation"][where] = pair_correlation(pair[:, 0, : self.pairs]).float()
 
     def scales(self, layer: int, exponents: np.ndarray) -> None:
         for name, exponent in zip(("log_signal_scale", "log_noise_scale"), exponents, strict=True):

@@ -102,3 +102,14 @@ def effective_rank(centred: torch.Tensor) -> torch.Tensor:
     gram = centred @ centred.mT if positions <= channels else centred.mT @ centred
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
     return (trace / torch.linalg.eigvalsh(gram)[..., -1]).clamp(min=1)
+
+
+def pair_correlation(signal: torch.Tensor) -> torch.Tensor:
+    """c_ab = ⟨x_a, x_b⟩/(‖x_a‖ ‖x_b‖) of every two samples a < b (THEORY 8), over positions and channels, not centred.
+
+    (realization, sample, *space, channel) -> (realization, pair), in the order of `numpy.triu_indices`; NaN for zeros.
+    """
+    vectors = signal.flatten(2).double()
+    unit = vectors / vectors.norm(dim=-1, keepdim=True)
+    first, second = torch.triu_indices(vectors.shape[1], vectors.shape[1], 1, device=signal.device)
+    return (unit @ unit.mT)[:, first, second].clamp(-1, 1)

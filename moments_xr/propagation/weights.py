@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from moments_xr.recipe import Network
 
 T = TypeVar("T")
+
+MASKS = 0
+"""Key of the streams of dropout; those of redraws have the layer's number, from 1."""
 
 STATE_WORDS = slice(3, 3 + 624)
 """Where the 624 words of the Mersenne Twister stand in the state of torch's CPU generator, as 64-bit words."""
@@ -69,31 +72,107 @@ def draw(streams: Sequence[Stream], shape: tuple[int, ...], std: float, device: 
     return out
 
 
+class Convolution(NamedTuple):
+    """What one convolution of a block has: its kernel, its bias, and what it drops of its input."""
+
+    kernel: torch.Tensor
+    """(realization, output, *kernel, input)"""
+    bias: torch.Tensor | None = None
+    """(realization, output)"""
+    mask: Callable[[tuple[int, ...]], torch.Tensor] | None = None
+    """Shape of the input of one realization -> (realization, *shape), 1 where it is kept."""
+
+
 def kernel_shape(network: Network, fan: int, dimensions: int) -> tuple[int, ...]:
     """(output, *kernel, input): the layout in which kernels are drawn and kept."""
     return (network.width, *(network.kernel,) * dimensions, fan)
 
 
+def gaussian(streams: Sequence[Stream], shape: tuple[int, ...], variance: float, device: torch.device) -> torch.Tensor:
+    """Kernel of independent N(0, variance / fan_in)."""
+    return draw(streams, shape, math.sqrt(variance / math.prod(shape[1:])), device)
+
+
+def orthogonal(
+    streams: Sequence[Stream], shape: tuple[int, ...], variance: float, device: torch.device
+) -> torch.Tensor:
+    """Kernel whose rows, over taps and inputs, are orthogonal, of squared length `variance`; uniform (Haar)."""
+    normals = draw(streams, (math.prod(shape[1:]), shape[0]), 1.0, device)
+    q, r = torch.linalg.qr(normals.double())
+    # Without the signs of R's diagonal the law would not be uniform.
+    q *= r.diagonal(dim1=-2, dim2=-1).sign()[:, None]
+    return (math.sqrt(variance) * q.mT).reshape(len(streams), *shape)
+
+
+def delta_orthogonal(
+    streams: Sequence[Stream], shape: tuple[int, ...], variance: float, device: torch.device
+) -> torch.Tensor:
+    """Kernel that is orthogonal at its centre tap and zero elsewhere (Xiao et al. 2018)."""
+    centre = orthogonal(streams, (shape[0], shape[-1]), variance, device)
+    kernel = centre.new_zeros((len(streams), *shape))
+    tap: tuple[Any, ...] = (slice(None), slice(None), *((extent - 1) // 2 for extent in shape[1:-1]))
+    kernel[tap] = centre
+    return kernel
+
+
+def mirrored(streams: Sequence[Stream], shape: tuple[int, ...], variance: float, device: torch.device) -> torch.Tensor:
+    """Kernel of blocks W, −W above −W, W of independent N(0, variance / fan_in) (Balduzzi et al. 2017)."""
+    half = draw(
+        streams, (shape[0] // 2, *shape[1:-1], shape[-1] // 2), math.sqrt(variance / math.prod(shape[1:])), device
+    )
+    row = torch.cat([half, -half], -1)
+    return torch.cat([row, -row], 1)
+
+
+LAWS: dict[str, Callable[[Sequence[Stream], tuple[int, ...], float, torch.device], torch.Tensor]] = {
+    "gaussian": gaussian,
+    "orthogonal": orthogonal,
+    "delta_orthogonal": delta_orthogonal,
+    "mirrored": mirrored,
+}
+"""Streams, shape (output, *kernel, input), variance, device -> kernels (realization, *shape)."""
+
+
+def masks(
+    streams: Sequence[Stream], network: Network, device: torch.device
+) -> Callable[[tuple[int, ...]], torch.Tensor] | None:
+    """Draws what dropout keeps, for each sample, position and channel alone; None without dropout."""
+    if network.dropout == 0:
+        return None
+
+    def mask(shape: tuple[int, ...]) -> torch.Tensor:
+        out = torch.empty((len(streams), *shape), device=device)
+        each_realization(
+            lambda stream, part: part.bernoulli_(1 - network.dropout, generator=stream.normals), streams, out
+        )
+        return out
+
+    return mask
+
+
 def convolution(
     network: Network, streams: Sequence[Stream], dimensions: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Kernel N(0, variance / fan_in) and bias N(0, bias_variance) (None if 0) of one convolution (THEORY 1)."""
+    """Kernel of the recipe's law and bias N(0, bias_variance) (None if 0) of one convolution (THEORY 1 and 8)."""
     shape = kernel_shape(network, network.width, dimensions)
-    kernel = draw(streams, shape, math.sqrt(network.weights.variance / math.prod(shape[1:])), device).to(dtype)
+    kernel = LAWS[network.weights.law](streams, shape, network.weights.variance, device).to(dtype)
     if network.bias_variance == 0:
         return kernel, None
-    return kernel, draw(streams, shape[:1], math.sqrt(network.bias_variance), device).to(dtype)
+    bias = draw(streams, shape[:1], math.sqrt(network.bias_variance), device).to(dtype)
+    if network.weights.law == "mirrored":
+        bias[:, shape[0] // 2 :] = -bias[:, : shape[0] // 2]
+    return kernel, bias
 
 
 def redraws(
     network: Network, seed: int, realizations: Sequence[int], dimensions: int, device: torch.device, dtype: torch.dtype
-) -> Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor | None]]]:
-    """Layer -> kernels and biases of its redraws in order of use, from streams of their own."""
+) -> Callable[[int], Iterator[Convolution]]:
+    """Layer -> what its redraws have, in order of use, from streams of their own."""
 
-    def redraw(layer: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    def redraw(layer: int) -> Iterator[Convolution]:
         own = streams(seed, realizations, device, layer)
         while True:
-            yield convolution(network, own, dimensions, device, dtype)
+            yield Convolution(*convolution(network, own, dimensions, device, dtype), masks(own, network, device))
 
     return redraw
 
@@ -107,7 +186,20 @@ def draw_weights(
     dtype: torch.dtype,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     """Kernels and biases in order of use, drawn when asked for: the embedding, N(0, 1/fan_in), then every convolution."""
-    shape = kernel_shape(network, channels, dimensions)
-    yield draw(streams, shape, math.sqrt(1 / math.prod(shape[1:])), device).to(dtype), None
+    yield gaussian(streams, kernel_shape(network, channels, dimensions), 1.0, device).to(dtype), None
     while True:
         yield convolution(network, streams, dimensions, device, dtype)
+
+
+def with_dropout(
+    weights: Iterator[tuple[torch.Tensor, torch.Tensor | None]],
+    network: Network,
+    seed: int,
+    realizations: Sequence[int],
+    device: torch.device,
+) -> Iterator[Convolution]:
+    """Kernels and biases with the masks of dropout, whose streams are their own: dropout changes no weight."""
+    mask = masks(streams(seed, realizations, device, MASKS), network, device)
+    yield Convolution(*next(weights))
+    for kernel, bias in weights:
+        yield Convolution(kernel, bias, mask)
