@@ -19,8 +19,9 @@ import torch.nn.functional as F
 
 import moments_xr as mx
 from moments_xr.datasets import DATASETS
+from moments_xr.inputs import load_dataset
 from moments_xr.plan import resolve_block
-from moments_xr.propagation.block import compute_block, load_dataset
+from moments_xr.propagation.block import compute_block
 
 PHOTOS = {"dataset": "photos", "batch": 64}
 BOTH = ["signal", "noise"]

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from moments_xr import accessor as accessor
 
 if TYPE_CHECKING:
+    from moments_xr.advice import advise as advise
     from moments_xr.analysis.channels import channel_fluctuation as channel_fluctuation
+    from moments_xr.analysis.comparison import compare_theory as compare_theory
     from moments_xr.analysis.decomposition import decompose as decompose
     from moments_xr.analysis.evidence import evidence as evidence
     from moments_xr.analysis.growth import fit_growth as fit_growth
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from moments_xr.analysis.sensitivity import increments as increments
     from moments_xr.analysis.summary import summary as summary
     from moments_xr.analysis.theorems import check_theorems as check_theorems
+    from moments_xr.jacobian import singular_values as singular_values
     from moments_xr.npz import open_npz as open_npz
     from moments_xr.plan import plan as plan
     from moments_xr.propagate import propagate as propagate
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from moments_xr.report.page import write_report as write_report
     from moments_xr.run import run as run
     from moments_xr.store import open_cube as open_cube
+    from moments_xr.training import train as train
 
 try:
     __version__ = version("moments-xr")
@@ -48,6 +52,9 @@ _EXPORTS = {
     "recipes": "recipe",
     "run": "run",
     "propagate": "propagate",
+    "advise": "advice",
+    "singular_values": "jacobian",
+    "train": "training",
     "plan": "plan",
     "open_cube": "store",
     "open_npz": "npz",
@@ -61,16 +68,19 @@ _EXPORTS = {
     "fit_lognormal": "analysis.lognormal",
     "fit_growth": "analysis.growth",
     "check_theorems": "analysis.theorems",
+    "compare_theory": "analysis.comparison",
     "classify": "analysis.pathology",
     "evidence": "analysis.evidence",
     "channel_fluctuation": "analysis.channels",
     "write_report": "report.page",
 }
 
-__all__ = sorted([*_EXPORTS, "__version__"])
+__all__ = sorted([*_EXPORTS, "theory", "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "theory":
+        return import_module("moments_xr.theory")
     if name not in _EXPORTS:
         raise AttributeError(f"module 'moments_xr' has no attribute '{name}'")
     value = getattr(import_module(f"moments_xr.{_EXPORTS[name]}"), name)

@@ -112,6 +112,12 @@ class Moments:
 
         return theorems.check_theorems(self._ds)
 
+    def compare_theory(self, batches: int = 8, inputs: Any = None) -> xr.Dataset:
+        """Measured against the mean-field prediction; see `moments_xr.compare_theory`."""
+        from moments_xr.analysis import comparison
+
+        return comparison.compare_theory(self._ds, batches, inputs)
+
     def classify(self) -> xr.Dataset:
         """Verdicts on pathologies; see `moments_xr.classify`."""
         from moments_xr.analysis import pathology

@@ -256,6 +256,52 @@ def serve(
 
 
 @app.command()
+def advise(recipe: RecipeArgument, changes: SetOption = None) -> None:
+    """Before running: what theory predicts for a network, what is wrong with that, and which changes would mend it."""
+    from moments_xr.advice import advise as advise_
+
+    terminal.print_advice(out, advise_(_recipe(recipe, changes)))
+
+
+@app.command()
+def theory(
+    activation: Annotated[str, typer.Option("--activation", help="Of what: tanh, relu, …")],
+    weight_variance: Annotated[
+        float | None, typer.Option("--weight-variance", help="σ_w²: fixed points and depth scales there.")
+    ] = None,
+    bias_variance: Annotated[float, typer.Option("--bias-variance", help="σ_b².")] = 0.0,
+    dropout: Annotated[float, typer.Option("--dropout", help="Chance that an input of a layer is dropped.")] = 0.0,
+    critical: Annotated[bool, typer.Option("--critical", help="The edge of chaos: σ_w² at which χ₁ = 1.")] = False,
+    phase_diagram: Annotated[
+        bool, typer.Option("--phase-diagram", help="Draw c* and ξ_c over σ_w² and σ_b²; with -o.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A .png, .svg, .pdf or .html file.")] = None,
+) -> None:
+    """Mean-field theory of an activation: fixed points, the edge of chaos, the phase diagram."""
+    from moments_xr.activations import activation as activation_
+
+    row = activation_(activation)
+    if not 0 <= dropout < 1:
+        raise RequestError(f"--dropout {dropout:g}: needs to be at least 0 and less than 1")
+    if not critical and not phase_diagram and weight_variance is None:
+        raise RequestError("theory: give --weight-variance, --critical or --phase-diagram")
+    if output is not None and not phase_diagram:
+        raise RequestError("-o: what is drawn is the --phase-diagram")
+    if weight_variance is not None:
+        terminal.print_fixed_point(out, row, weight_variance, bias_variance, 1 - dropout)
+    if critical:
+        terminal.print_critical_line(out, row, bias_variance)
+    if phase_diagram:
+        from moments_xr.plots.phase import phase_diagram as draw
+        from moments_xr.plots.save import backend_for, save
+
+        path = output or Path("figures") / f"phase_diagram_{row.name}.png"
+        with Console(stderr=True).status("phase diagram"):
+            save(draw(row, keep=1 - dropout, backend=backend_for(path)), path)
+        out.print(f"figure: {path}", soft_wrap=True)
+
+
+@app.command()
 def schema(
     analysis: Annotated[bool, typer.Option("--analysis", help="Of what `analyse --json` writes, instead.")] = False,
 ) -> None:

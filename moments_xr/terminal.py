@@ -8,10 +8,17 @@ import numpy as np
 import xarray as xr
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
+
+from moments_xr.activations import Activation
+from moments_xr.advice import Advice, keys_said, said
 
 WIDEST = 11
 """Characters of a cell, so that five depths fit a terminal of 80."""
+
+BIASES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Bias variances at which the edge of chaos is told."""
 
 COLOURS = {"present": "red", "absent": "green", "undecided": "yellow"}
 
@@ -60,6 +67,63 @@ def _verdict_table(verdicts: xr.Dataset) -> Table:
         verdict = str(row["verdict"].values)
         table.add_row(str(name).replace("_", " "), f"[{COLOURS[verdict]}]{verdict}[/]", str(row["sentence"].values))
     return table
+
+
+def print_advice(out: Console, advice: Advice) -> None:
+    """What theory predicts, what is wrong with that, and what would mend it."""
+    out.print(f"[bold]{escape(advice.name)}[/bold]", highlight=False)
+    table = Table("", Column("predicted", justify="right"), "", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for fact in advice.facts:
+        table.add_row(fact.symbol, said(fact.value), fact.meaning)
+    out.print(table)
+    for problem in advice.problems:
+        out.print(f"[red]wrong:[/red] {problem}", highlight=False)
+    if not advice.problems:
+        out.print("[green]nothing wrong that theory knows of[/green]", highlight=False)
+    for change in advice.changes:
+        out.print(f"[green]{escape(keys_said(change.keys))}[/green]\n    {change.effect}", highlight=False)
+
+
+def print_fixed_point(
+    out: Console, activation: Activation, weight_variance: float, bias_variance: float, keep: float
+) -> None:
+    """Fixed points and depth scales at one point of the phase diagram."""
+    from moments_xr.theory import fixed_point, trainable_depth
+
+    point = fixed_point(activation, weight_variance, bias_variance, keep)
+    where = f"{activation.name}, σ_w² = {weight_variance:g}, σ_b² = {bias_variance:g}"
+    out.print(f"[bold]{where}{f', keep {keep:g}' if keep < 1 else ''}: {point.phase}[/bold]", highlight=False)
+    table = Table("", Column("predicted", justify="right"), "", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for symbol, value, meaning in (
+        ("q*", point.q, f"variance of pre-activations: {point.variance} with depth"),
+        ("c*", point.c, "correlation of any two inputs that it converges to"),
+        ("χ₁", point.chi_1, "growth of squared gradients and noise, per layer"),
+        ("χ_c*", point.chi_c, "slope of the correlation map at c*"),
+        ("ξ_q", point.xi_q, "layers over which variances converge"),
+        ("ξ_c", point.xi_c, "layers over which correlations converge"),
+        ("6 ξ_c", trainable_depth(point.xi_c), "trainable depth, in layers (empirical)"),
+    ):
+        table.add_row(symbol, said(float(value)), meaning)
+    out.print(table)
+
+
+def print_critical_line(out: Console, activation: Activation, bias_variance: float) -> None:
+    """The edge of chaos at a few bias variances, the given one among them."""
+    from moments_xr.theory import critical_line
+
+    biases = np.unique([*BIASES, bias_variance])
+    line = critical_line(activation, biases)
+    table = Table(
+        *(Column(name, justify="right") for name in ("σ_b²", "σ_w²", "q*")), "variance there",
+        title=f"edge of chaos of {activation.name}: χ₁ = 1", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    for bias, weight, q, slope in zip(biases, *line, strict=True):
+        if np.isnan(weight):
+            table.add_row(f"{bias:g}", "none", "", "")
+        else:
+            stays = "stays" if slope <= 1 + 1e-6 else f"does not stay: slope {slope:.3g}"
+            table.add_row(f"{bias:g}", f"{weight:.6g}", f"{q:.4g}", stays)
+    out.print(table)
 
 
 def growth_line(growth: xr.Dataset) -> str:

@@ -19,7 +19,9 @@ from moments_xr.progress import rate
 from moments_xr.recipe_files import load_yaml
 
 DATA = Path(__file__).parent / "data"
-BUILT = {"recipes", "plan", "run", "info", "analyse", "figure", "report", "serve", "schema", "import"}
+BUILT = {
+    *("recipes", "plan", "run", "info", "analyse", "figure", "report", "serve", "schema", "import", "advise", "theory"),
+}
 RECIPE = """\
 name: tiny
 description: A tiny recipe

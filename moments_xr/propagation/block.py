@@ -12,6 +12,7 @@ import torch
 from moments_xr import datasets
 from moments_xr.activations import ACTIVATIONS
 from moments_xr.errors import RequestError
+from moments_xr.inputs import input_batch, load_dataset
 from moments_xr.propagation import networks
 from moments_xr.propagation.measure import RANKED, Views, channel_moments, effective_rank, pair_correlation, pool
 from moments_xr.propagation.steps import rescale_
@@ -71,13 +72,11 @@ def compute_block(
     -------
     The cube's data variables as arrays, by name (`cube.schema` has their dimensions).
     """
-    network, flatten = recipe.network, recipe.network.kernel == 1
+    network = recipe.network
     device, dtype = resolve_device(recipe.compute.device), resolve_precision(recipe.compute.precision)
     source = dataset or load_dataset(recipe)
     own = streams(recipe.seed, realizations, device)
-    samples = each_realization(
-        lambda stream: datasets.standardise(source.take(stream.sampler, recipe.input.batch), flatten), own
-    )
+    samples = each_realization(lambda realization: input_batch(recipe, realization, source), realizations)
     signal = torch.from_numpy(np.stack(samples)).to(device, dtype)
     noise = draw(own, tuple(signal.shape[1:]), 1.0, device).to(dtype)
     dimensions = signal.ndim - 3
@@ -85,13 +84,6 @@ def compute_block(
     weights = with_dropout(drawn, network, recipe.seed, realizations, device)
     redraw = redraws(network, recipe.seed, realizations, dimensions, device, dtype)
     return propagate_block(recipe, signal, noise, weights, redraw, progress)
-
-
-def load_dataset(recipe: Recipe) -> datasets.Dataset:
-    """The data set that a recipe names."""
-    return datasets.load(
-        recipe.input.dataset, path=recipe.input.path, shape=recipe.input.shape, spectrum=recipe.input.spectrum
-    )
 
 
 def propagate_block(
@@ -117,12 +109,12 @@ def propagate_block(
         for layer in range(1, network.depth + 1):
             for tensor in (1,) if normed else (0, 1):
                 exponents[tensor] += rescale_(pair[:, tensor]).cpu().numpy()
-            scaled = _scaled(weights, exponents[0])
-            scale = None if normed or homogeneous else _factor(exponents[0]).to(pair)
+            scaled = scaled_weights(weights, exponents[0])
+            scale = None if normed or homogeneous else signal_factor(exponents[0]).to(pair)
             if layer in recipe.layers:
                 recorder.scales(layer, exponents)
                 if recipe.measure.branches:
-                    redrawn, before = _scaled(redraw(layer), exponents[0]), _log_pooled(pair)
+                    redrawn, before = scaled_weights(redraw(layer), exponents[0]), _log_pooled(pair)
                     for branch in range(recipe.measure.branches):
                         *_, (_, after) = layer_steps(network, pair, redrawn, scale)
                         recorder.branch(layer, branch, _log_pooled(after) - before)
@@ -134,7 +126,7 @@ def propagate_block(
     return recorder.arrays()
 
 
-def _scaled(weights: networks.Weights, exponents: np.ndarray) -> networks.Weights:
+def scaled_weights(weights: networks.Weights, exponents: np.ndarray) -> networks.Weights:
     """Biases divided by the factor that was taken out of the signal."""
     for one in weights:
         if one.bias is None:
@@ -143,7 +135,7 @@ def _scaled(weights: networks.Weights, exponents: np.ndarray) -> networks.Weight
             yield one._replace(bias=torch.ldexp(one.bias, torch.from_numpy(-exponents[:, None]).to(one.bias)))
 
 
-def _factor(exponents: np.ndarray) -> torch.Tensor:
+def signal_factor(exponents: np.ndarray) -> torch.Tensor:
     """The factor that was taken out of the signal; cut where φ is as good as homogeneous, 2^±FAR."""
     return torch.from_numpy(np.exp2(exponents.clip(-FAR, FAR)))
 

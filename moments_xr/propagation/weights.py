@@ -1,7 +1,7 @@
 """Random streams, and the laws of the weights.
 
-One stream a realization, `SeedSequence(seed, spawn_key=(r,))`, draws the input sample, the noise and the weights in that
-order; it depends on nothing else (block, order, number of workers), but may depend on the type of device. Redraws of a
+One stream a realization, `SeedSequence(seed, spawn_key=(r,))`, draws the input samples (`moments_xr.inputs`), the noise and
+the weights in that order; it depends on nothing else (block, order, number of workers), but may depend on the type of device. Redraws of a
 layer have streams of their own, so that measuring never changes the draws.
 """
 
@@ -33,7 +33,6 @@ class Stream:
 
     def __init__(self, seed: int, key: tuple[int, ...], device: torch.device) -> None:
         sequence = np.random.SeedSequence(seed, spawn_key=key)
-        self.sampler = np.random.Generator(np.random.PCG64DXSM(sequence))
         self.normals = torch.Generator(device)
         if device.type == "cpu":
             # manual_seed uses 32 bits of the seed, too few for a million streams: fill the whole state instead.

@@ -53,3 +53,42 @@ def survival_bounds(layers: np.ndarray, width: int, fan_in: int) -> tuple[np.nda
     """
     depth = np.asarray(layers, dtype="f8")
     return np.exp(depth * np.log1p(-(2.0**-width))), np.exp((depth - 1) * np.log1p(-(2.0 ** -(fan_in * width))))
+
+
+def jacobian_relative_variance(depth: int, width: int, kurtosis: float = 2.0) -> np.ndarray:
+    """Relative variance of the squared singular values s² of a Jacobian J = ∏ D W of finite width: E[mean s⁴]/E[mean s²]² − 1.
+
+    Gaussian W; D with independent entries of E d⁴/(E d²)² = `kurtosis`: exact for ReLU (2) without biases, at one input, and for
+    linear nets (1). As the width grows it becomes k l, k the kurtosis (THEORY 8); to first order it is larger by k(3k − 2) l²/(2N),
+    and where the depth isn't small beside the width it grows exponentially, as mean s² diffuses from net to net.
+
+    Parameters
+    ----------
+    depth
+        Number L of layers.
+    width
+        N, of all layers.
+    kurtosis
+        μ₂/μ₁² of φ'².
+
+    Returns
+    -------
+    (L,) relative variance after 1 … L layers.
+
+    Examples
+    --------
+    >>> from moments_xr.theory import jacobian_relative_variance
+    >>> jacobian_relative_variance(2, 100).round(3), jacobian_relative_variance(2, 10**6).round(3)
+    (array([2.03 , 4.142]), array([2., 4.]))
+    """
+    # Means, over nets, of tr(A²)/N and (tr A/N)² for A = JJᵀ, with E d² = 1: W, then D, take both to linear combinations.
+    square, trace = 1.0, 1.0
+    out = np.empty(depth)
+    for layer in range(depth):
+        diagonal = trace + 2 * square / width
+        square, trace = (
+            trace + (1 + 1 / width) * square + (kurtosis - 1) * diagonal,
+            trace + 2 * square / width**2 + (kurtosis - 1) * diagonal / width,
+        )
+        out[layer] = square
+    return out - 1

@@ -1,0 +1,386 @@
+"""Before running: what theory predicts for a recipe's network, and which change would mend what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+
+from moments_xr.analysis.prediction import predict, why_no_prediction
+from moments_xr.errors import MissingError, RecipeError, RequestError
+from moments_xr.quantities import ARCHITECTURES
+from moments_xr.recipe import Recipe
+from moments_xr.theory import (
+    critical_line,
+    explosion_rate,
+    fixed_point,
+    kernels,
+    log_moment_variance,
+    propagate_variance,
+    residual_growth,
+    trainable_depth,
+)
+from moments_xr.theory.phase import FixedPoint
+
+EXPLODING = np.log(100.0)
+"""log χ at the last layer above which noise drowns the signal: what was one part in 100 of it has become as large as it is."""
+
+RANGE = np.log(1e4)
+"""Change of the log-variance of signal or gradients over the depth, either way, above which single precision and steps of
+one size serve some layers and not others."""
+
+SCATTER = 1.0
+"""Variance over nets of a log-moment above which one net tells little of the next: a factor e either way."""
+
+ENDLESS = 1e4
+"""Trainable depth above which a network is said to be at the edge of chaos."""
+
+LOG_Q_RANGE = (-30.0, 30.0)
+"""Variances beyond are taken for these: gains depend on q no more."""
+
+POSITIONS = 256
+"""Independent positions from which on the batch of batch norm counts as infinite."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that theory predicts: `value` may be a number or a word."""
+
+    name: str
+    symbol: str
+    value: float | str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """Keys of the recipe with values that mend something, and what theory predicts then."""
+
+    keys: dict[str, Any]
+    effect: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What theory predicts for a recipe's network, what is wrong with that, and what would mend it."""
+
+    name: str
+    facts: tuple[Fact, ...]
+    problems: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+    def __str__(self) -> str:
+        lines = [self.name, *(f"  {fact.symbol} = {said(fact.value)}  {fact.meaning}" for fact in self.facts)]
+        lines += [f"wrong: {problem}" for problem in self.problems] or ["nothing wrong that theory knows of"]
+        lines += [f"would mend it: {keys_said(change.keys)}: {change.effect}" for change in self.changes]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def said(value: float | str) -> str:
+    """A fact's value in words or four digits."""
+    return value if isinstance(value, str) else "∞" if value == np.inf else f"{value if abs(value) > 1e-9 else 0:.4g}"
+
+
+def keys_said(keys: dict[str, Any]) -> str:
+    """Changed keys as the shell's `--set` takes them."""
+    return " ".join(f"--set {key}={said(value) if isinstance(value, float) else value}" for key, value in keys.items())
+
+
+def advise(recipe: Recipe) -> Advice:
+    """What theory at infinite width predicts for a network, and which changes would mend what is wrong (THEORY 8).
+
+    Phase, fixed points and depth scales of nets without batch norm, whether fully connected or convolutional; the growth of
+    noise with batch norm; χ at the last layer from the q- and c-maps over the recipe's inputs (Gaussian ones of the same
+    batch where its data are not there); the variance over nets of log-moments at this width. Each change is judged by the
+    same theory.
+
+    Raises
+    ------
+    RecipeError
+        The recipe is a sweep: theory is of one network.
+    MissingError
+        There is no theory of such a network.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> recipe = mx.recipe("quickstart", {"network.architecture": "vanilla", "network.activation": "tanh"})
+    >>> advice = mx.advise(recipe.replace({"network.weights": {"law": "gaussian", "variance": 4.0}}))
+    >>> advice.facts[0].value
+    'chaotic'
+    """
+    if recipe.sweep is not None:
+        raise RecipeError("sweep: advice is about one network: leave the sweep out (sweep=null), and set its keys")
+    why_not = why_no_prediction(recipe.replace({"network.kernel": 1, "network.boundary": "periodic"}))
+    if why_not:
+        raise MissingError(f"no mean-field theory: {why_not}")
+    facts = list(_facts(recipe))
+    problems = _problems(_values(facts), recipe)
+    changes = tuple(_changes(recipe, set(problems))) if problems else ()
+    return Advice(f"{recipe.name}: {_described(recipe)}", tuple(facts), tuple(problems.values()), changes)
+
+
+def _described(recipe: Recipe) -> str:
+    n = recipe.network
+    return (
+        f"{ARCHITECTURES[n.architecture].long_name}, {n.activation}, σ_w² = {n.weights.variance:g}, "
+        f"σ_b² = {n.bias_variance:g}, depth {n.depth}, width {n.width}"
+    )
+
+
+def _point(recipe: Recipe) -> FixedPoint:
+    n = recipe.network
+    return fixed_point(n.activation, n.weights.variance, n.bias_variance, 1 - n.dropout)
+
+
+def _facts(recipe: Recipe) -> Iterator[Fact]:
+    n, kind = recipe.network, ARCHITECTURES[recipe.network.architecture]
+    if kind.normed:
+        rate = _rate(recipe)
+        if kind.name == "bn_ff":
+            yield Fact("rate", "γ", 0.5 * np.log(rate), "exponential growth of the sensitivity, per layer")
+        else:
+            yield Fact("exponent", "τ", _exponent(recipe), "power of depth with which the sensitivity grows")
+    elif kind.name == "vanilla":
+        point = _point(recipe)
+        yield Fact("phase", "phase", str(point.phase), "ordered: signals converge; chaotic: they part")
+        yield Fact("q", "q*", float(point.q), f"variance of pre-activations: {point.variance} with depth")
+        yield Fact("c", "c*", float(point.c), "correlation of any two samples that it converges to")
+        yield Fact("chi_1", "χ₁", float(point.chi_1), "growth of squared gradients and noise, per layer")
+        yield Fact("xi_q", "ξ_q", float(point.xi_q), "layers over which variances converge")
+        yield Fact("xi_c", "ξ_c", float(point.xi_c), "layers over which correlations converge")
+        yield Fact("depth", "6 ξ_c", float(trainable_depth(point.xi_c)), "trainable depth, in layers (empirical)")
+    if not kind.normed:
+        signal, gradient = _growth(recipe)
+        yield Fact(
+            "signal", "Δ log q" if kind.name == "vanilla" else "Δ log ν₂(x)", signal, "of the signal, over the depth"
+        )
+        yield Fact("gradient", "Δ log μ₂(dx)", gradient, "of noise, and of squared gradients, over the depth")
+    log_chi = _log_chi(recipe)
+    if log_chi is not None:
+        yield Fact("log_chi", f"log χ({n.depth})", log_chi, "sensitivity to noise at the last layer")
+    if kind.name == "vanilla" and n.weights.law == "gaussian":
+        walk = log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance)
+        yield Fact("var_nu2", "Var log ν₂(x)", float(walk.nu2_signal[-1]), "between nets, at the last layer, one input")
+        yield Fact("var_mu2", "Var log μ₂(dx)", float(walk.mu2_noise[-1]), "between nets, at the last layer, one input")
+
+
+def _growth(recipe: Recipe) -> tuple[float, float]:
+    """Growth over the depth of the log of the signal's variance, from one of unit variance, and of that of the noise."""
+    n = recipe.network
+    weight, bias, keep = n.weights.variance, n.bias_variance, 1 - n.dropout
+    if n.architecture == "res":
+        grown = residual_growth(n.activation, n.depth, weight / keep, weight / keep, bias, bias)
+        return float(grown.log_p[-1] - grown.log_p[0]), float(grown.log_gain[-1])
+    log_q = propagate_variance(n.activation, n.depth - 1, weight, bias, keep, weight / keep + bias)
+    slope = kernels(n.activation).slope_square(np.exp(np.clip(log_q, *LOG_Q_RANGE)))
+    return float(log_q[-1] - log_q[0]), float(n.depth * np.log(weight / keep) + np.log(slope).sum())
+
+
+def _values(facts: Iterable[Fact]) -> dict[str, Any]:
+    return {fact.name: fact.value for fact in facts}
+
+
+def _rate(recipe: Recipe) -> float:
+    """δχ² of a layer with batch norm: of the batch when fully connected, of many positions with convolutions."""
+    batch = recipe.input.batch if recipe.network.kernel == 1 else np.inf
+    return explosion_rate(recipe.network.activation, batch if batch < POSITIONS else np.inf)
+
+
+def _exponent(recipe: Recipe) -> float:
+    """τ: each layer inside a unit multiplies the noise so, and units add up: χ² ∝ l^{δχ^{2H} − 1}."""
+    return float(_rate(recipe) ** (recipe.network.unit_depth or 1) - 1) / 2
+
+
+def _log_chi(recipe: Recipe) -> float | None:
+    """log χ at the last layer; None where there is no theory of it."""
+    n = recipe.network
+    if n.architecture == "bn_ff":
+        return float(n.depth * 0.5 * np.log(_rate(recipe)))
+    if n.architecture == "bn_res":
+        return float(_exponent(recipe) * np.log(n.depth + 1))
+    if why_no_prediction(recipe):
+        return None
+    last = recipe.replace({"measure": {"every": n.depth}})
+    try:
+        predicted = predict(last, range(1))
+    except MissingError:
+        rng = np.random.default_rng(recipe.seed)
+        predicted = predict(last, range(1), rng.normal(size=(1, recipe.input.batch, 256)))
+    return float(predicted["chi"][0, -1])
+
+
+def _problems(facts: dict[str, Any], recipe: Recipe) -> dict[str, str]:
+    n = recipe.network
+    found = {}
+    for name, what in (("signal", "the variance of the signal"), ("gradient", "the square of gradients")):
+        if abs(facts.get(name, 0)) > RANGE:
+            way = "grows" if facts[name] > 0 else "shrinks"
+            found[name] = f"{what} {way} by a factor of 10^{abs(facts[name]) / np.log(10):.0f} over the depth"
+    if n.depth > facts.get("depth", np.inf):
+        what = "look alike" if facts["phase"] == "ordered" else "are told apart no better than any two"
+        found["depth"] = (
+            f"depth {n.depth} is beyond the trainable depth of {facts['depth']:.3g} layers: samples {what} at the end"
+        )
+    if facts.get("log_chi", 0) > EXPLODING:
+        found["sensitivity"] = (
+            f"χ reaches {np.exp(min(facts['log_chi'], 700)):.2g} at layer {n.depth}: noise drowns the signal"
+        )
+    if max(facts.get("var_nu2", 0), facts.get("var_mu2", 0)) > SCATTER:
+        largest = max(facts["var_nu2"], facts["var_mu2"])
+        found["width"] = (
+            f"nets of width {n.width} differ from each other by {largest:.3g} in the variance of log-moments"
+        )
+    return found
+
+
+def _changes(recipe: Recipe, problems: set[str]) -> list[Change]:
+    """What mends a problem without making another, each judged like the recipe itself; what mends most first."""
+    found = []
+    for keys in (keys for candidates in CANDIDATES for keys in candidates(recipe, problems)):
+        try:
+            changed = recipe.replace(keys)
+            facts = _values(_facts(changed))
+        except RequestError:  # the batch is too small for batch norm, say
+            continue
+        left = _problems(facts, changed)
+        if len(left) < len(problems) and set(left) <= problems:
+            remains = f"; remains: {', '.join(left.values())}" if left else ""
+            found.append((len(left), Change(keys, f"{_effect(facts, changed)}{remains}")))
+    return [change for _, change in sorted(found, key=lambda one: one[0])]
+
+
+def _effect(facts: dict[str, Any], recipe: Recipe) -> str:
+    parts = []
+    if facts.get("phase") == "critical" or ENDLESS < facts.get("depth", 0) < np.inf:
+        parts.append("the edge of chaos")
+    elif np.isfinite(facts.get("depth", np.nan)):
+        parts.append(f"trainable to {facts['depth']:.3g} layers")
+    if "log_chi" in facts:
+        parts.append(f"log χ({recipe.network.depth}) = {facts['log_chi']:.3g}")
+    if "var_nu2" in facts:
+        parts.append(f"Var log-moments {max(facts['var_nu2'], facts['var_mu2']):.3g}")
+    return ", ".join(parts)
+
+
+Candidates = Callable[[Recipe, set[str]], Iterator[dict[str, Any]]]
+
+
+def _weight_variance(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
+    """To the edge of chaos at these biases."""
+    n = recipe.network
+    edge = (
+        float(critical_line(n.activation, n.bias_variance).weight_variance) if n.architecture == "vanilla" else np.nan
+    )
+    if np.isfinite(edge):
+        yield {"network.weights.variance": _rounded(edge)}
+
+
+def _residual_variance(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
+    """The largest variance with which a residual net's signal and gradients stay well within their range."""
+    network = recipe.network
+    if network.architecture != "res":
+        return
+
+    def excess(log_variance: float) -> float:
+        grown = _growth(recipe.replace({"network.weights.variance": float(np.exp(log_variance))}))
+        return max(grown) - 0.5 * RANGE
+
+    most = float(np.log(network.weights.variance))
+    if excess(-20) < 0 < excess(most):
+        yield {"network.weights.variance": _rounded(float(np.exp(optimize.brentq(excess, -20, most, xtol=1e-4))))}
+
+
+def _bias_variance(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
+    """To the edge of chaos at these weights; both, to the point without biases."""
+    n = recipe.network
+    if n.architecture != "vanilla":
+        return
+    kernel = kernels(n.activation)
+
+    def excess(log_q: float) -> float:
+        return float(n.weights.variance * kernel.slope_square(np.exp(np.array(log_q))) - 1)
+
+    if excess(-20) * excess(10) < 0:
+        q = np.exp(np.array(optimize.brentq(excess, -20, 10)))
+        bias = float(q - n.weights.variance * kernel.square(q))
+        if bias > 0:
+            yield {"network.bias_variance": _rounded(bias)}
+    edge = float(critical_line(n.activation, 0.0).weight_variance)
+    if n.bias_variance > 0 and np.isfinite(edge):
+        yield {"network.weights.variance": _rounded(edge), "network.bias_variance": 0.0}
+
+
+def _depth(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
+    """As deep as the problem allows."""
+    n = recipe.network
+    depths = []
+    if "depth" in problems:
+        depths.append(float(trainable_depth(_point(recipe).xi_c)))
+    if "sensitivity" in problems and n.architecture == "bn_ff":
+        depths.append(EXPLODING / (0.5 * np.log(_rate(recipe))))
+    if "width" in problems:
+        walk = log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance)
+        depths.append(float(np.argmax(np.maximum(*walk) > SCATTER)))
+    whole = int(min(depths, default=0))
+    if 0 < whole < n.depth:
+        yield {"network.depth": whole} | ({"measure.every": 1} if recipe.measure.every > whole else {})
+
+
+def _width(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
+    """Wide enough that nets are alike: variances are of order 1/N."""
+    n = recipe.network
+    if "width" in problems:
+        walk = log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance)
+        largest = float(max(walk.nu2_signal[-1], walk.mu2_noise[-1]))
+        yield {"network.width": int(np.ceil(n.width * largest / SCATTER / 2) * 2)}
+
+
+def _skip(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
+    """A residual net of as many units, with the same variance or with one that suits the depth."""
+    if recipe.network.architecture == "bn_ff":
+        yield {"network.architecture": "bn_res"}
+    if recipe.network.architecture == "vanilla":
+        skip = {"network.architecture": "res"}
+        yield skip
+        for keys in _residual_variance(recipe.replace(skip), problems):
+            yield skip | keys
+
+
+def _norm(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
+    """Batch norm, which holds the variance; alone it explodes, so with skips too."""
+    for architecture in ("bn_ff", "bn_res"):
+        if recipe.network.architecture in ("vanilla", "res") and not recipe.network.dropout:
+            yield {"network.architecture": architecture}
+
+
+def _dropout(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
+    """Without dropout, which keeps correlations below 1 at every variance."""
+    if recipe.network.dropout:
+        yield {"network.dropout": 0.0}
+        edge = float(critical_line(recipe.network.activation, recipe.network.bias_variance).weight_variance)
+        if np.isfinite(edge):
+            yield {"network.dropout": 0.0, "network.weights.variance": _rounded(edge)}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+CANDIDATES: tuple[Candidates, ...] = (
+    _weight_variance,
+    _residual_variance,
+    _bias_variance,
+    _dropout,
+    _depth,
+    _width,
+    _skip,
+    _norm,
+)

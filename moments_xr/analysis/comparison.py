@@ -1,0 +1,264 @@
+"""Theory beside experiment: a cube against what nets of infinite width would do (THEORY 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from moments_xr.analysis.growth import fit_growth
+from moments_xr.analysis.lognormal import fit_lognormal
+from moments_xr.analysis.prediction import PREDICTED, predict, why_no_prediction
+from moments_xr.analysis.realizations import INTERVAL, LEVEL, central_moments, described, fitted
+from moments_xr.analysis.sensitivity import architecture, chi, get, increments, select_site
+from moments_xr.analysis.sweep import along_sweep
+from moments_xr.errors import MissingError
+from moments_xr.recipe import Recipe
+from moments_xr.theory.batch_norm import explosion_rate
+from moments_xr.theory.phase import fixed_point
+
+WIDTH = "network.width"
+
+BATCHES = 8
+"""Realizations whose inputs theory propagates: their batches of many samples are nearly alike."""
+
+LONG_NAMES = {
+    "measured": "mean over realizations",
+    "predicted": "prediction at infinite width, mean over input batches",
+    "standard_error": "standard error of measured minus predicted",
+    "difference": "measured minus predicted",
+    "residual": "difference in standard errors",
+    "constant_measured": "measured",
+    "constant_low": "lower bound of the 95 % interval",
+    "constant_high": "upper bound of the 95 % interval",
+    "constant_predicted": "predicted",
+    "order": "order p of the difference in 1/N, by weighted least squares over widths",
+    "order_low": "lower bound of the 95 % interval of the order",
+    "order_high": "upper bound of the 95 % interval of the order",
+}
+
+
+def compare_theory(
+    ds: xr.Dataset | xr.DataTree, batches: int = BATCHES, inputs: NDArray[Any] | None = None
+) -> xr.Dataset:
+    """Measured against the mean-field prediction, layer by layer, in standard errors; and how it depends on width.
+
+    Parameters
+    ----------
+    ds
+        A cube of fully-connected nets, with its recipe (or the DataTree of a sweep).
+    batches
+        Of how many realizations theory propagates the inputs, which it draws again from the recipe.
+    inputs
+        Batches (realization, sample, feature) as they enter the embedding, instead of the recipe's.
+
+    Returns
+    -------
+    Variables (quantity, layer), of the logarithm of each quantity of `PREDICTED` but `correlation`:
+
+    * `measured`, mean over realizations; `predicted`, mean over input batches; `difference`, `standard_error` of it (of the
+      realizations and of the batches), and `residual`, their ratio. Nets of finite width differ from theory by O(1/N): a
+      residual that is large says that this is seen, not that theory fails.
+    * scalars along `constant`: `drift` and `diffusion` of ν₂ (vanilla ReLU nets, He's weights: −5/2N and 5/N of one input),
+      `gamma`, the exponential rate of χ (½ log χ₁ in the chaotic phase; with batch norm ½ log of `explosion_rate`), `tau`, its
+      power (residual nets with batch norm), as `constant_measured`, `_low`, `_high` and `_predicted`.
+    * of a sweep over `network.width`: `order` p of difference ∝ N^−p with `order_low`, `order_high`; NaN where fewer than two
+      widths show a difference beyond twice its error.
+
+    Raises
+    ------
+    MissingError
+        Theory has no prediction for this net, or the cube lacks its recipe or its data.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> ds = mx.run(mx.recipe("quickstart", {"network.architecture": "vanilla", "network.depth": 4}), progress=False)
+    >>> compared = mx.compare_theory(ds, batches=2)
+    >>> bool(abs(compared.difference.sel(quantity="chi", layer=1)) < 0.05)
+    True
+    """
+    result = _compared(ds, batches, inputs)
+    if WIDTH in result.dims and result.sizes[WIDTH] > 1:
+        orders = fitted(
+            np.vectorize(_order, signature="(n),(n),(n)->(),(),()"), dict.fromkeys(("order", "order_low", "order_high"), ""),
+            result["difference"], result["standard_error"], result[WIDTH].astype("f8"), core_dims=[[WIDTH]] * 3,
+        )  # fmt: skip
+        result = result.assign(orders.data_vars)
+    for name, long_name in LONG_NAMES.items():
+        if name in result:
+            result[name].attrs = described(long_name)
+    return result
+
+
+@along_sweep
+def _compared(ds: xr.Dataset, batches: int, inputs: NDArray[Any] | None) -> xr.Dataset:
+    recipe = _recipe(ds)
+    known = np.atleast_1d(ds["realization"].values) if "realization" in ds.coords else np.arange(1)
+    predicted = predict(recipe, [int(r) for r in known[:batches]], inputs).sel(layer=np.atleast_1d(ds["layer"].values))
+    rows, lacking = [], []
+    for name in predicted.data_vars:
+        try:
+            rows.append(_row(str(name), MEASURED[str(name)](ds), predicted[name]))
+        except MissingError as error:
+            lacking.append(str(error))
+    result = xr.concat(rows, "quantity", coords="minimal", compat="override") if rows else xr.Dataset()
+    result = result.merge(_constants(ds, recipe), compat="override")
+    if rows:
+        result = result.transpose("quantity", "layer", ...)
+        for k, key in enumerate(("symbol", "meaning")):
+            words = [PREDICTED[str(name)][k] for name in result["quantity"].values]
+            result[key] = ("quantity", np.array(words, dtype=object), described(f"{key} of the quantity"))
+    result.attrs = {"comment": f"not compared: {'; '.join(dict.fromkeys(lacking))}"} if lacking else {}
+    return result
+
+
+def _recipe(ds: xr.Dataset) -> Recipe:
+    if "recipe" not in ds.attrs:
+        raise MissingError("theory needs the network and its inputs, and the cube has no recipe")
+    recipe = Recipe.from_json(ds.attrs["recipe"])
+    why_not = why_no_prediction(recipe)
+    if why_not:
+        raise MissingError(f"no mean-field theory: {why_not}")
+    return recipe
+
+
+def _output(ds: xr.Dataset, name: str) -> xr.DataArray:
+    return get(select_site(ds), name, log=True)
+
+
+def _correlation(ds: xr.Dataset) -> xr.DataArray:
+    if "pair_correlation" not in ds:
+        raise MissingError("the cube has no correlations of pairs: measure them with measure.pairs")
+    return select_site(ds, "conv")["pair_correlation"].mean("pair")
+
+
+MEASURED: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
+    "q": lambda ds: get(select_site(ds, "conv"), "nu2_signal", log=True),
+    "correlation": _correlation,
+    "nu2_signal": lambda ds: _output(ds, "nu2_signal"),
+    "mu2_signal": lambda ds: _output(ds, "mu2_signal"),
+    "mu2_noise": lambda ds: _output(ds, "mu2_noise"),
+    "chi": lambda ds: chi(select_site(ds), log=True),
+    "increment_chi": lambda ds: increments(ds, "chi", log=True),
+}
+
+
+def _row(name: str, measured: xr.DataArray, predicted: xr.DataArray) -> xr.Dataset:
+    found, theory = central_moments(measured.drop_vars("site", errors="ignore")), central_moments(predicted)
+    count = found["count"].where(found["count"] >= INTERVAL)
+    variance = found["m2"] / (count - 1) / count + theory["m2"] / np.maximum(theory["count"] - 1, 1) / theory["count"]
+    error = xr.ufuncs.sqrt(variance)
+    difference = found["mean"].where(found["count"] > 0) - theory["mean"]
+    row = xr.Dataset(
+        {
+            "measured": found["mean"].where(found["count"] > 0),
+            "predicted": theory["mean"],
+            "standard_error": error,
+            "difference": difference,
+            "residual": difference / error,
+        }
+    )
+    row = row if "layer" in row.dims else row.expand_dims("layer")
+    return row.assign_coords(quantity=name)
+
+
+def _constants(ds: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+    """What theory says of the whole depth, of those constants that this net has."""
+    found = {}
+    for name, row in CONSTANTS.items():
+        try:
+            values = row(ds, recipe)
+        except MissingError:
+            continue
+        if values is not None:
+            found[name] = values
+    rows = [
+        xr.Dataset(
+            {
+                f"constant_{key}": value
+                for key, value in zip(("measured", "low", "high", "predicted"), values, strict=True)
+            }
+        )
+        for values in found.values()
+    ]
+    return (
+        xr.concat(rows, "constant", coords="minimal", compat="override").assign_coords(constant=list(found))
+        if rows
+        else xr.Dataset()
+    )
+
+
+Constant = tuple[xr.DataArray | float, xr.DataArray | float, xr.DataArray | float, float]
+
+
+def _walk(name: str) -> Callable[[xr.Dataset, Recipe], Constant | None]:
+    def row(ds: xr.Dataset, recipe: Recipe) -> Constant | None:
+        if architecture(ds).name != "vanilla":
+            return None
+        fit = fit_lognormal(ds)
+        if fit["bounds_status"] != "ok":
+            return None
+        return fit[name], fit[f"{name}_low"], fit[f"{name}_high"], fit[f"{name}_one_input"].item()
+
+    return row
+
+
+def _gamma(ds: xr.Dataset, recipe: Recipe) -> Constant | None:
+    network = recipe.network
+    if network.architecture == "bn_ff":
+        predicted = 0.5 * np.log(explosion_rate(network.activation, recipe.input.batch))
+    elif network.architecture == "vanilla":
+        point = fixed_point(network.activation, network.weights.variance, network.bias_variance, 1 - network.dropout)
+        if point.variance != "converges" or not point.c < 1:
+            return None  # noise and signal have the same rate
+        predicted = 0.5 * float(np.log(point.chi_1))
+    else:
+        return None
+    return (*_growth(ds, "gamma"), predicted)
+
+
+def _tau(ds: xr.Dataset, recipe: Recipe) -> Constant | None:
+    if recipe.network.architecture != "bn_res":
+        return None
+    rate = explosion_rate(recipe.network.activation, recipe.input.batch)
+    return (*_growth(ds, "tau"), (rate ** (recipe.network.unit_depth or 1) - 1) / 2)
+
+
+def _growth(ds: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    whole = fit_growth(ds).sel(range="all", drop=True)
+    return whole[name], whole[f"{name}_low"], whole[f"{name}_high"]
+
+
+CONSTANTS: dict[str, Callable[[xr.Dataset, Recipe], Constant | None]] = {
+    "drift": _walk("drift"),
+    "diffusion": _walk("diffusion"),
+    "gamma": _gamma,
+    "tau": _tau,
+}
+"""Constants of the whole depth: measured, its interval, and predicted; None where theory has none."""
+
+
+def _order(difference: NDArray[Any], error: NDArray[Any], widths: NDArray[Any]) -> tuple[float, float, float]:
+    """p of difference = a N^−p by weighted least squares, and its interval; by t where the scatter tells the errors."""
+    usable = np.isfinite(difference) & np.isfinite(error) & (error > 0)
+    seen = usable & (abs(difference) > 2 * error)
+    nothing = (np.nan, np.nan, np.nan)
+    if usable.sum() < 2 or seen.sum() < 2:
+        return nothing
+    d, e, n = difference[usable], error[usable], widths[usable]
+    start = d[np.argmax(seen[usable])], n[np.argmax(seen[usable])]
+
+    def law(n: NDArray[Any], amplitude: float, order: float) -> NDArray[Any]:
+        return amplitude * (n / start[1]) ** -order
+
+    try:
+        (_, order), covariance = optimize.curve_fit(law, n, d, p0=(start[0], 1.0), sigma=e, absolute_sigma=True)
+    except RuntimeError:
+        return nothing
+    half = stats.norm.ppf(0.5 + LEVEL / 2) * np.sqrt(covariance[1, 1])
+    return (order, order - half, order + half) if np.isfinite(half) else nothing

@@ -1,0 +1,131 @@
+"""What theory at infinite width predicts for a recipe, layer by layer, from its input batches (THEORY 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from moments_xr.errors import DataError, MissingError
+from moments_xr.inputs import input_batch, load_dataset
+from moments_xr.quantities import ARCHITECTURES
+from moments_xr.recipe import Recipe
+from moments_xr.theory.batch_norm import explosion_rate
+from moments_xr.theory.samples import propagate_samples
+
+PREDICTED: dict[str, tuple[str, str, str]] = {
+    "q": ("log q", "log of the mean square of the pre-activations, ν₂(y)", "conv"),
+    "correlation": ("c_ab", "correlation of the pre-activations of two samples, mean over pairs", "conv"),
+    "nu2_signal": ("log ν₂(x)", "log of the mean square of the signal", "output"),
+    "mu2_signal": ("log μ₂(x)", "log of the variance of the signal", "output"),
+    "mu2_noise": ("log μ₂(dx)", "log of the variance of the noise", "output"),
+    "chi": ("log χ", "log of the normalised sensitivity", "output"),
+    "increment_chi": ("log δχ", "log-increment of the sensitivity over a layer", "output"),
+}
+"""Quantities that theory predicts: symbol, meaning and site."""
+
+
+def predict(recipe: Recipe, realizations: Sequence[int] = range(8), inputs: NDArray[Any] | None = None) -> xr.Dataset:
+    """Moments, correlations and sensitivity of infinitely wide nets, from the q- and c-maps over all pairs of the inputs.
+
+    Parameters
+    ----------
+    recipe
+        Of fully-connected nets. With batch norm only the increment of χ is predicted, of the fixed point at which all
+        samples of a batch are alike.
+    realizations
+        Whose input batches are propagated; nothing but these is drawn.
+    inputs
+        Batches (realization, sample, feature) as they enter the embedding, instead of the recipe's.
+
+    Returns
+    -------
+    Variables named in `PREDICTED` (realization, layer), logarithms but for `correlation`, which is that of `measure.pairs`
+    samples, or of all.
+
+    Raises
+    ------
+    MissingError
+        Theory has no prediction for this net, or its data cannot be drawn again.
+
+    Examples
+    --------
+    >>> import moments_xr as mx
+    >>> from moments_xr.analysis.prediction import predict
+    >>> recipe = mx.recipe("quickstart", {"network.architecture": "vanilla", "network.depth": 4})
+    >>> predict(recipe, range(2)).chi.sizes["layer"]
+    4
+    """
+    why_not = why_no_prediction(recipe)
+    if why_not:
+        raise MissingError(f"no mean-field theory: {why_not}")
+    layers, kind = np.array(recipe.layers), ARCHITECTURES[recipe.network.architecture]
+    dims = ("realization", "layer")
+    coords = {"realization": np.arange(len(inputs)) if inputs is not None else list(realizations), "layer": layers}
+    if kind.normed:
+        rate = explosion_rate(recipe.network.activation, recipe.input.batch)
+        shape = tuple(len(coords[dim]) for dim in dims)
+        # Inside a unit each layer multiplies the noise so; what the skip makes of it is told by the exponent of growth.
+        values = {"increment_chi": (dims, np.full(shape, 0.5 * np.log(rate)))} if kind.name == "bn_ff" else {}
+        return _described(xr.Dataset(values, coords))
+    if inputs is None:
+        alike = recipe.replace({"name": "predict", "realizations": 1, "network.width": 2})
+        rows = _from_recipe(alike.to_json(), tuple(coords["realization"]))
+    else:
+        rows = tuple(_one(recipe, np.asarray(batch, dtype="f8")) for batch in inputs)
+    return _described(xr.Dataset({name: (dims, np.stack([row[name] for row in rows])) for name in rows[0]}, coords))
+
+
+@lru_cache(maxsize=8)
+def _from_recipe(text: str, realizations: tuple[int, ...]) -> tuple[dict[str, NDArray[Any]], ...]:
+    """Of each realization; kept, since nets of all widths have the same."""
+    recipe = Recipe.from_json(text)
+    try:
+        dataset = load_dataset(recipe)
+    except (DataError, ImportError) as error:
+        raise MissingError(f"the inputs cannot be drawn again ({error}): give them as inputs=") from None
+    return tuple(_one(recipe, input_batch(recipe, r, dataset).astype("f8")) for r in realizations)
+
+
+def _one(recipe: Recipe, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    network = recipe.network
+    sites = propagate_samples(
+        network.activation, batch, network.depth, network.weights.variance, network.bias_variance,
+        1 - network.dropout, residual="sum" in ARCHITECTURES[network.architecture].sites,
+    )  # fmt: skip
+    conv, output = sites["conv"], list(sites.values())[-1]
+    log_chi = 0.5 * (output.log_noise - output.log_mu2 + np.log(batch.var(0).mean()))
+    second, among = np.triu_indices(len(batch), 1)[1], recipe.measure.pairs or len(batch)
+    found = {
+        "q": conv.log_nu2,
+        "correlation": 1 - conv.gap[:, second < among].mean(1),
+        "nu2_signal": output.log_nu2,
+        "mu2_signal": output.log_mu2,
+        "mu2_noise": output.log_noise,
+        "chi": log_chi,
+        "increment_chi": np.diff(log_chi, prepend=0.0),
+    }
+    return {name: values[np.array(recipe.layers) - 1] for name, values in found.items()}
+
+
+def why_no_prediction(recipe: Recipe) -> str | None:
+    """Why there is no mean-field theory of this net here; None if there is."""
+    network = recipe.network
+    if network.kernel > 1:
+        return f"it is of fully-connected nets, and network.kernel is {network.kernel}"
+    if network.weights.law == "mirrored":
+        return "it is of weights that are independent of each other, and mirrored ones are not"
+    if ARCHITECTURES[network.architecture].normed and network.dropout:
+        return f"with batch norm it is of nets without dropout, and network.dropout is {network.dropout:g}"
+    return None
+
+
+def _described(ds: xr.Dataset) -> xr.Dataset:
+    for name, values in ds.data_vars.items():
+        symbol, long_name, _ = PREDICTED[str(name)]
+        values.attrs = {"long_name": f"{long_name}, at infinite width", "units": "1", "symbol": symbol}
+    return ds

@@ -1,0 +1,128 @@
+"""Advice before running: facts are theory's, problems real, and every change mends what it says."""
+
+import numpy as np
+import pytest
+from test_cli import shell
+
+import moments_xr as mx
+from moments_xr.advice import Advice
+from moments_xr.errors import MissingError, RecipeError
+from moments_xr.theory import fixed_point, log_moment_variance
+
+
+def recipe(architecture="vanilla", activation="tanh", variance=3.0, bias=0.0, depth=40, width=300, **network):
+    return mx.Recipe(
+        name="asked", realizations=3, input={"dataset": "gaussian", "shape": [30], "batch": 8},
+        network={"architecture": architecture, "depth": depth, "width": width, "kernel": 1, "activation": activation,
+                 "weights": {"law": "gaussian", "variance": variance}, "bias_variance": bias} | network,
+    )  # fmt: skip
+
+
+def values(advice: Advice) -> dict:
+    return {fact.name: fact.value for fact in advice.facts}
+
+
+def test_facts_are_those_of_theory():
+    found, point = values(mx.advise(recipe(bias=0.1))), fixed_point("tanh", 3.0, 0.1)
+    assert found["phase"] == "chaotic"
+    for name in ("q", "c", "chi_1", "xi_q", "xi_c"):
+        assert found[name] == pytest.approx(float(getattr(point, name)))
+    assert found["depth"] == pytest.approx(6 * found["xi_c"])
+    walk = log_moment_variance("tanh", 40, 300, 3.0, 0.1)
+    assert found["var_mu2"] == pytest.approx(walk.mu2_noise[-1])
+
+
+def test_chi_at_the_last_layer_is_what_wide_nets_do():
+    asked = recipe(bias=0.1, depth=12, width=400).replace({"realizations": 30})
+    log_chi = mx.run(asked, progress=False).moments.chi(log=True).sel(site="act", layer=12)
+    error = float(log_chi.std()) / np.sqrt(30)
+    assert values(mx.advise(asked))["log_chi"] == pytest.approx(float(log_chi.mean()), abs=4 * error + 12 / 400)
+
+
+def test_variance_between_nets_is_what_nets_do():
+    """One deep wide ReLU net against the next: 5 l/N of log μ₂(dx), with χ² errors."""
+    asked = recipe(activation="relu", variance=2.0, depth=20, width=100).replace(
+        {"realizations": 300, "input.batch": 2}
+    )
+    noise = mx.run(asked, progress=False).moments.get("mu2_noise", log=True).sel(site="act", layer=20)
+    predicted = values(mx.advise(asked))["var_mu2"]
+    assert predicted == pytest.approx(5 * 20 / 100)
+    # two samples' noises are averaged: between one and half of the variance of one
+    assert (
+        0.5 * predicted * (1 - 4 * np.sqrt(2 / 300)) < float(noise.var(ddof=1)) < predicted * (1 + 4 * np.sqrt(2 / 300))
+    )
+
+
+NETS = [
+    recipe(bias=0.1, depth=100),
+    recipe(variance=0.8, bias=0.05),
+    recipe(activation="relu", variance=3.0),
+    recipe(activation="relu", variance=2.0, depth=200, width=50),
+    recipe("bn_ff", "relu", 2.0),
+    recipe("res", "tanh", 3.0),
+    recipe("res", "relu", 2.0),
+    recipe(dropout=0.2, bias=0.05),
+]
+
+
+@pytest.mark.parametrize(
+    "asked", NETS, ids=lambda r: f"{r.network.architecture} {r.network.activation} {r.network.depth}"
+)
+def test_changes_mend(asked):
+    """Each change, made, has fewer problems than before and none that is new; and some change mends all."""
+    advice = mx.advise(asked)
+    assert advice.problems and advice.changes
+    for change in advice.changes:
+        after = mx.advise(asked.replace(change.keys))
+        assert len(after.problems) < len(advice.problems), change
+    assert not mx.advise(asked.replace(advice.changes[0].keys)).problems
+
+
+def test_edge_of_chaos_is_found_by_either_variance():
+    changes = {next(iter(c.keys)): c.keys for c in mx.advise(recipe(variance=1.761, bias=0.4, depth=100)).changes}
+    assert changes["network.bias_variance"]["network.bias_variance"] == pytest.approx(0.05, rel=2e-3)
+    edge = changes["network.weights.variance"]["network.weights.variance"]
+    assert float(fixed_point("tanh", edge, 0.4).chi_1) == pytest.approx(1, abs=1e-3)
+
+
+def test_nothing_wrong_is_an_answer():
+    assert mx.advise(recipe(variance=1.0, depth=30)).problems == ()
+    assert mx.advise(recipe("bn_res", "relu", 2.0, depth=20).replace({"input.batch": 64})).problems == ()
+    assert "nothing wrong" in str(mx.advise(recipe(variance=1.0, depth=30)))
+
+
+def test_convolutions_have_phases_but_no_chi():
+    conv = mx.recipe("fig3_small", {"network.activation": "tanh"})
+    found = values(mx.advise(conv))
+    assert "phase" in found and "log_chi" not in found
+
+
+def test_data_that_are_not_there_are_stood_in_for():
+    asked = recipe(depth=5).replace({"input": {"dataset": "cifar10", "path": "nowhere"}, "input.shape": None})
+    assert np.isfinite(values(mx.advise(asked))["log_chi"])
+
+
+def test_what_has_no_theory_is_said():
+    with pytest.raises(RecipeError, match="advice is about one network"):
+        mx.advise(recipe().replace({"sweep": {"network.width": [8, 16]}}))
+    with pytest.raises(MissingError, match="mirrored"):
+        mx.advise(recipe(weights={"law": "mirrored", "variance": 2.0}))
+
+
+def test_shell():
+    status, out, _ = shell("advise", "quickstart")
+    assert not status and "noise drowns the signal" in out
+    status, out, err = shell("advise", "widths")
+    assert status == 2 and err.startswith("moments-xr: sweep: ")
+    status, out, _ = shell("theory", "--activation", "tanh", "--critical")
+    assert not status and "1.76095" in out and "edge of chaos" in out
+    status, out, _ = shell("theory", "--activation", "tanh", "--weight-variance", 3, "--bias-variance", 0.1)
+    assert not status and "chaotic" in out
+
+
+@pytest.mark.parametrize(
+    "wrong", ["thanh --critical", "tanh", "tanh --critical --dropout 1", "tanh --critical -o f.png"]
+)
+def test_shell_refuses(wrong):
+    status, _, err = shell("theory", "--activation", *wrong.split())
+    assert status == 2 and len(err.strip().splitlines()) == 1

@@ -1,0 +1,170 @@
+"""Theory beside experiment: residuals of real nets, constants, the order in 1/N, and what has no theory."""
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+import moments_xr as mx
+from moments_xr.analysis.comparison import _order
+from moments_xr.errors import MissingError
+
+
+def recipe(architecture="vanilla", activation="tanh", realizations=40, **network):
+    given = {"weights": {"law": "gaussian", "variance": 3.0}, "bias_variance": 0.1, "depth": 6, "width": 256} | network
+    return mx.Recipe(
+        name="compared", realizations=realizations, input={"dataset": "gaussian", "shape": [60], "batch": 12},
+        network={"architecture": architecture, "activation": activation, "kernel": 1} | given,
+        measure={"pairs": 6, "effective_rank": []},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tanh():
+    return mx.run(recipe(), progress=False)
+
+
+NETS = [
+    ("vanilla", "tanh", {}),
+    ("vanilla", "relu", {"weights": "he", "bias_variance": 0.0}),
+    ("vanilla", "hard_tanh", {"weights": {"law": "orthogonal", "variance": 1.5}}),
+    ("vanilla", "gelu", {"weights": {"law": "gaussian", "variance": 2.0}, "dropout": 0.1}),
+    ("res", "tanh", {"weights": {"law": "gaussian", "variance": 1.0}}),
+    ("res", "silu", {"weights": {"law": "gaussian", "variance": 0.7}, "dropout": 0.2}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "activation", "network"), NETS)
+def test_wide_nets_do_what_theory_says(architecture, activation, network):
+    """Within four and a half standard errors and what a finite width leaves, O(l/N)."""
+    ds = mx.run(recipe(architecture, activation, **network), progress=False)
+    compared = ds.moments.compare_theory(batches=40)
+    assert compared["quantity"].values.tolist() == list(mx.analysis.prediction.PREDICTED)
+    slack = 3 * compared.layer / 256
+    excess = (abs(compared.difference) - slack) / compared.standard_error
+    assert float(excess.max()) < 4.5, excess.max("layer").values
+
+
+def test_what_is_measured_is_what_the_accessors_give(tanh):
+    compared = tanh.moments.compare_theory(batches=2)
+    chi = tanh.moments.chi(log=True).sel(site="act").mean("realization")
+    np.testing.assert_allclose(compared.measured.sel(quantity="chi"), chi)
+    c = tanh.pair_correlation.sel(site="conv").mean(["realization", "pair"])
+    np.testing.assert_allclose(compared.measured.sel(quantity="correlation"), c, rtol=1e-5)
+    np.testing.assert_allclose(compared.residual, compared.difference / compared.standard_error)
+
+
+def test_a_wrong_theory_is_seen(tanh):
+    """The same nets, said to have another variance: residuals of many standard errors."""
+    text = recipe(weights={"law": "gaussian", "variance": 2.5}).to_json()
+    wrong = tanh.assign_attrs(recipe=text).moments.compare_theory()
+    assert float(abs(wrong.residual.sel(quantity="q", layer=6))) > 20
+
+
+def test_inputs_may_be_given(tanh):
+    from moments_xr.inputs import input_batch, load_dataset
+
+    known = recipe()
+    inputs = np.stack([input_batch(known, r, load_dataset(known)) for r in range(3)])
+    by_hand, drawn = tanh.moments.compare_theory(inputs=inputs), tanh.moments.compare_theory(batches=3)
+    xr.testing.assert_allclose(by_hand, drawn)
+
+
+def test_constants(tanh):
+    gamma = tanh.moments.compare_theory(batches=1).sel(constant="gamma")
+    from moments_xr.theory import fixed_point
+
+    assert float(gamma.constant_predicted) == pytest.approx(0.5 * np.log(float(fixed_point("tanh", 3.0, 0.1).chi_1)))
+    relu = mx.run(recipe(activation="relu", weights="he", bias_variance=0.0, width=64), progress=False)
+    walk = relu.moments.compare_theory(batches=1)
+    assert walk.constant.values.tolist() == ["drift", "diffusion"]
+    np.testing.assert_allclose(walk.constant_predicted, [-2.5 / 64, 5 / 64])
+
+
+def test_batch_norm_explodes_at_its_rate():
+    """δχ of deep wide bn_ff nets against √(B/((B − 3)(1 − J(−1/(B − 1))))), and τ of bn_res."""
+    net = recipe("bn_ff", "relu", depth=24, weights="he", bias_variance=0.0, width=400).replace({"input.batch": 32})
+    compared = mx.run(net, progress=False).moments.compare_theory()
+    deep = compared.sel(quantity="increment_chi", layer=slice(8, None))
+    assert float(deep.predicted[0]) == pytest.approx(0.5 * np.log(1.5817), abs=1e-4)
+    assert float(abs(deep.difference).max()) < 0.02
+    assert compared.constant.values.tolist() == ["gamma"]
+    res = mx.run(recipe("bn_res", "relu", weights="he", bias_variance=0.0, width=64), progress=False)
+    tau = res.moments.compare_theory()
+    assert "measured" not in tau and tau.constant.values.tolist() == ["tau"]
+    assert tau.constant_predicted.item() > 0.5
+
+
+def test_a_sweep_over_width_has_an_order():
+    sweep = recipe(realizations=600, depth=4).replace({"sweep": {"network.width": [8, 16, 32, 64]}})
+    compared = mx.run(sweep, progress=False).moments.compare_theory()
+    assert compared.difference.dims == ("network.width", "quantity", "layer")
+    q = compared.sel(quantity="nu2_signal", layer=4)
+    assert float(q.order_low) < 1 < float(q.order_high) and 0.6 < float(q.order) < 1.4, q
+
+
+def test_the_fitted_order_covers_the_truth():
+    """Intervals of simulated differences a/N + noise hold 1 in 95 % of 400, binomial tolerance."""
+    rng, widths = np.random.default_rng(0), np.array([16.0, 32, 64, 128])
+    error = np.full(4, 0.1)
+    inside = 0
+    for _ in range(400):
+        _, low, high = _order(20 / widths + 0.1 * rng.normal(size=4), error, widths)
+        inside += low < 1 < high
+    assert abs(inside - 380) < 4 * np.sqrt(400 * 0.95 * 0.05)
+    assert np.isnan(_order(0.01 * rng.normal(size=4), error, widths)).all()
+
+
+def refuse(*arguments, **options):
+    raise AssertionError("computed")
+
+
+def test_lazy_and_equal_for_any_chunking(tanh):
+    with dask.config.set(scheduler=refuse):
+        lazy = mx.compare_theory(tanh.chunk(realization=7, layer=2), batches=2)
+    assert dask.is_dask_collection(lazy.residual)
+    xr.testing.assert_allclose(lazy.compute(), mx.compare_theory(tanh, batches=2))
+
+
+def test_results_say_what_they_are(tanh):
+    for values in mx.compare_theory(tanh, batches=1).data_vars.values():
+        assert values.attrs["units"] == "1" and values.attrs["long_name"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"weights": {"law": "mirrored", "variance": 2.0}}, "mirrored ones are not"),
+        ({"architecture": "bn_ff", "dropout": 0.1, "bias_variance": 0.0}, "nets without dropout"),
+    ],
+)
+def test_what_has_no_theory_is_said(changes, why):
+    ds = mx.run(recipe(realizations=2, **changes), progress=False)
+    with pytest.raises(MissingError, match=why):
+        ds.moments.compare_theory()
+
+
+def test_convolutions_and_foreign_cubes_are_refused(small, tanh):
+    conv = mx.run(small("vanilla", kernel=3, realizations=2), progress=False)
+    with pytest.raises(MissingError, match=r"network\.kernel is 3"):
+        conv.moments.compare_theory()
+    with pytest.raises(MissingError, match="has no recipe"):
+        tanh.drop_attrs().moments.compare_theory()
+
+
+def test_inputs_that_cannot_be_drawn_again_may_be_given():
+    data = np.random.default_rng(0).normal(size=(30, 60))
+    known = recipe(realizations=3, depth=2, width=16)
+    on_disk = known.replace({"input.dataset": "array", "input.path": "nowhere.npy", "input.shape": None})
+    ds = mx.run(known, data=data, progress=False)
+    with pytest.raises(MissingError, match="give them as inputs="):
+        ds.assign_attrs(recipe=on_disk.to_json()).moments.compare_theory()
+    batches = np.random.default_rng(0).normal(size=(2, 12, 60))
+    assert ds.moments.compare_theory(inputs=batches).sizes["layer"] == 2
+
+
+def test_a_selection_is_compared(tanh):
+    compared = tanh.isel(realization=slice(3, 9)).sel(layer=[2, 5]).moments.compare_theory(batches=2)
+    assert compared.layer.values.tolist() == [2, 5]
+    without = tanh.drop_vars("pair_correlation").moments.compare_theory(batches=1)
+    assert "correlation" not in without["quantity"] and "measure.pairs" in without.attrs["comment"]
