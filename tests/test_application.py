@@ -1,16 +1,22 @@
 """The live report without a browser: what it watches, what it offers, and what it says when something is wrong."""
 
 import asyncio
+import gc
 import shutil
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from html import unescape
+from weakref import WeakSet
 
 import numpy as np
+import panel as pn
 import pytest
 import zarr
 from conftest import make_recipe
-from tornado.websocket import WebSocketClosedError
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.websocket import WebSocketClosedError, websocket_connect
 
 import moments_xr as mx
 from moments_xr.errors import RequestError, StoreError
@@ -116,7 +122,7 @@ def test_a_damaged_store_is_a_message(store, damage):
     assert not report.content.objects
 
 
-def test_a_damaged_chunk_leaves_the_rest_of_the_page(store):
+def test_a_damaged_chunk_leaves_the_rest_of_the_page(store, caplog):
     for file in (store / "reff_signal" / "c").rglob("*"):
         if file.is_file():
             file.write_bytes(b"damaged")
@@ -125,6 +131,23 @@ def test_a_damaged_chunk_leaves_the_rest_of_the_page(store):
     made = [report._made(make) for make in report._blocks(rows("Signal"))]
     assert "cannot be read" in text_of(made[0])
     assert "cannot be read" not in text_of(made[1])
+    assert not caplog.records
+
+
+def test_an_error_of_the_program_is_called_one_and_is_logged(store, monkeypatch, caplog):
+    def broken(*_, **__):
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr("moments_xr.plots.profiles.effective_rank", broken)
+    monkeypatch.setattr("moments_xr.report.watch.analyse", broken)
+    report = Report([Watched(store)])
+    report.controls.page.value = "Signal"
+    words = text_of(report._made(report._blocks(rows("Signal"))[0]))
+    assert "internal error in this part: 'no such thing' (KeyError)" in words
+    assert "cannot be read" not in words
+    assert "internal error in cube 'net'" in text_of(report._head())
+    assert [record.exc_info[0] for record in caplog.records] == [KeyError, KeyError]
+    assert "in broken" in caplog.text
 
 
 def test_a_cube_that_cannot_be_analysed_has_its_name_and_the_reason(store):
@@ -282,6 +305,15 @@ def test_the_figure_that_marks_a_realization_shows_all(finished):
     assert cube.sizes["realization"] == 1 and "realization" not in controls
 
 
+def test_laws_are_of_all_realizations_whichever_is_chosen(finished):
+    report = Report([Watched(finished)])
+    report.controls.page.value = "Laws"
+    report.choose.realization(5)
+    made = [text_of(report._made(make)) for make in report._blocks(rows("Laws"))]
+    assert not any("Not shown" in words for words in made)
+    assert ["It is of all realizations" in words for words in made] == [True, True, False]
+
+
 def test_nodes_of_sweeps_and_other_stores_are_beside_each_other(finished, sweep):
     report = Report([Watched(finished), Watched(sweep)])
     report.template()
@@ -324,6 +356,80 @@ def test_serving_says_what_is_wrong_before_it_begins(tmp_path, finished):
             serve([finished], port=server.port)
     finally:
         server.stop()
+
+
+@pytest.fixture
+def reports(monkeypatch):
+    """Reports that were made for visitors and are still in memory."""
+    alive = WeakSet()
+
+    class Known(Report):
+        def __init__(self, stores):
+            super().__init__(stores)
+            alive.add(self)
+
+    monkeypatch.setattr("moments_xr.report.server.Report", Known)
+    return alive
+
+
+def test_visitors_who_left_are_forgotten(finished, reports):
+    server = serve([finished], port=0)
+    server.start()
+
+    async def visit():
+        await AsyncHTTPClient().fetch(f"http://127.0.0.1:{server.port}/?page=Decomposition")
+        [report], [session] = reports, server.get_sessions()
+        pn.state._schedule_on_load(session.document, None)  # as a browser does that has opened the page
+        while not report.rested:
+            await asyncio.sleep(0.02)
+        assert all(len(block) for block in report.content.objects)
+        await server._tornado.applications["/"]._cleanup_sessions(0)
+        assert not server.get_sessions()
+
+    async def come_and_go():
+        for _ in range(2):
+            await asyncio.wait_for(visit(), 60)
+            for _ in range(20):  # what is under way comes to its end
+                await asyncio.sleep(0.2)
+                gc.collect()
+                if not len(reports):
+                    break
+            assert not len(reports)
+
+    try:
+        server.io_loop.run_sync(come_and_go)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("address", "accepted", "refused"),
+    [
+        ("127.0.0.1", ["127.0.0.1", "localhost"], ["evil.example"]),
+        ("0.0.0.0", ["127.0.0.1", "localhost", socket.gethostname()], ["evil.example"]),
+    ],
+)
+def test_only_pages_of_the_server_itself_may_connect_to_it(finished, address, accepted, refused):
+    server = serve([finished], port=0, address=address)
+    server.start()
+
+    async def status(host):
+        headers = {"Origin": f"http://{host}:{server.port}"}
+        request = HTTPRequest(f"ws://127.0.0.1:{server.port}/ws", headers=headers)
+        try:
+            with closing(await websocket_connect(request)):
+                return 101
+        except HTTPClientError as error:
+            return error.code
+
+    async def statuses():
+        return {host: await status(host) for host in (*accepted, *refused)}
+
+    try:
+        found = server.io_loop.run_sync(statuses)
+    finally:
+        server.stop()
+    assert [host for host, code in found.items() if code == 403] == refused
 
 
 def test_a_visitor_who_leaves_is_no_error_in_the_log(finished, caplog):

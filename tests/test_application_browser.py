@@ -23,6 +23,21 @@ SECONDS = 90_000
 QUIET = """() => window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every(d => d.is_idle)"""
 
 
+NET = """() => {
+    const column = (source, name) => source?.data?.get?.(name) ?? source?.data?.[name];
+    const of = model => [...model.renderers].find(renderer => column(renderer.data_source, 'realization'));
+    const plot = [...Bokeh.documents[0]._all_models.values()].find(model => model.type === 'Figure' && of(model));
+    const [k, x, y] = ['realization', 'x', 'y'].map(name => [...column(of(plot).data_source, name)]);
+    const {frame, canvas_view} = Bokeh.index.find_one(plot), {left, top} = canvas_view.el.getBoundingClientRect();
+    return [left + frame.x_scale.compute(x[k.indexOf(3)]), top + frame.y_scale.compute(y[k.indexOf(3)])]; }"""
+"""Where the point of realization 3 is in the window."""
+
+WATCH_SCROLLING = """() => {
+    window.least = scrollY;
+    const look = () => { least = Math.min(least, scrollY); requestAnimationFrame(look); };
+    look(); }"""
+
+
 @contextmanager
 def served(*stores):
     """The application as a person starts it; yields its address."""
@@ -105,8 +120,9 @@ def test_controls_change_the_plots(browser, address):
         assert set(page.evaluate(deepest)) == {20}
         handle = page.get_by_role("slider").last
         handle.focus()
-        for _ in range(8):
+        while float(handle.get_attribute("aria-valuetext")) > 12:
             page.keyboard.press("ArrowLeft")
+            page.wait_for_timeout(500)  # a busy server may set back what comes faster
         page.get_by_text("layers 1 to 12").wait_for(timeout=SECONDS)
         page.wait_for_function(f"({deepest})().includes(12)", timeout=SECONDS)
         settle(page)
@@ -115,6 +131,37 @@ def test_controls_change_the_plots(browser, address):
         page.get_by_label("realization", exact=True).fill("5")
         page.keyboard.press("Enter")
         page.get_by_text("realization 5").first.wait_for(timeout=SECONDS)
+        assert not seen.problems
+
+
+def test_what_is_chosen_has_names_and_headings_have_levels(browser, address):
+    with visit(browser, f"{address}?page=Signal") as seen:
+        page = seen.page
+        settle(page)
+        ends = [page.get_by_role("slider", name=name) for name in ("first layer", "last layer")]
+        assert [end.get_attribute("aria-valuetext") for end in ends] == ["1.00", "20.00"]
+        nav = page.get_by_role("navigation", name="Pages")
+        assert nav.locator("[aria-current=page]").all_text_contents() == ["Signal"]
+        turn(page, "Recipe")
+        assert nav.locator("[aria-current=page]").all_text_contents() == ["Recipe"]
+        assert page.get_by_role("heading", level=1).count() == 1
+        assert page.get_by_role("heading", level=2).all_text_contents() == ["Provenance", "Recipe", "Numbers"]
+        assert not page.get_by_role("heading", level=3).count()
+
+
+def test_a_tap_on_a_net_leaves_the_page_where_it_is(browser, address):
+    with visit(browser, f"{address}?page=Laws") as seen:
+        page = seen.page
+        settle(page)
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        before = page.evaluate("scrollY")
+        assert before > 500
+        page.evaluate(WATCH_SCROLLING)
+        page.mouse.click(*page.evaluate(NET))
+        page.get_by_text("realization 3").first.wait_for(timeout=SECONDS)
+        settle(page)
+        assert not page.get_by_text("Not shown").count()
+        assert page.evaluate("least") >= before - 50
         assert not seen.problems
 
 

@@ -71,10 +71,14 @@ def test_inputs_may_be_given(tanh):
 
 
 def test_constants(tanh):
-    gamma = tanh.moments.compare_theory(batches=1).sel(constant="gamma")
+    deep = mx.run(recipe(depth=30, width=200, realizations=30), progress=False)
+    gamma = deep.moments.compare_theory().sel(constant="gamma")
     from moments_xr.theory import fixed_point
 
-    assert float(gamma.constant_predicted) == pytest.approx(0.5 * np.log(float(fixed_point("tanh", 3.0, 0.1).chi_1)))
+    limit = 0.5 * np.log(float(fixed_point("tanh", 3.0, 0.1).chi_1))
+    assert limit < float(gamma.constant_predicted) < 1.25 * limit  # χ grows faster while correlations move
+    half = float(gamma.constant_high - gamma.constant_low) / 2
+    assert abs(float(gamma.constant_measured - gamma.constant_predicted)) < 2 * half + 1 / 200
     relu = mx.run(recipe(activation="relu", weights="he", bias_variance=0.0, width=64), progress=False)
     walk = relu.moments.compare_theory(batches=1)
     assert walk.constant.values.tolist() == ["drift", "diffusion"]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import holoviews as hv
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 
 import moments_xr as mx
 from moments_xr.analysis.growth import predicted_power_law
+from moments_xr.errors import MissingError
 from moments_xr.plots import elements
 from moments_xr.plots.papers import figure
 from moments_xr.plots.save import save
@@ -200,6 +202,35 @@ def test_what_is_missing_is_named(cubes):
         figure(ds, "fig9")
     with pytest.raises(ValueError, match=r"\.bmp.*\.png, \.svg, \.pdf, \.html"):
         save(hv.Layout([]), "figure.bmp")
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        ("fig3", "vanilla"),
+        ("fig4", "bn_ff"),
+        ("fig5", "bn_res"),
+        ("theorems", "vanilla"),
+        ("theorems", "bn_res"),
+        ("decomposition", "vanilla"),
+    ],
+)
+def test_a_cube_in_which_nothing_is_defined_is_said_in_a_line(cubes, name, architecture):
+    nowhere = cubes[architecture].map(lambda values: values * np.nan if values.dtype.kind == "f" else values)
+    plots = nowhere.assign_attrs(cubes[architecture].attrs).moments.plot
+    with pytest.raises(MissingError, match="is defined in any realization, at any layer") as raised:
+        plots.figure(name) if name.startswith("fig") else getattr(plots, name)()
+    assert "\n" not in str(raised.value)
+
+
+def test_the_expectation_of_very_narrow_nets_warns_of_nothing(small):
+    """The mean over two channels stands for the expectation so badly that it may be negative."""
+    recipe = small("vanilla", realizations=40, network__width=2, network__depth=10, measure__every=1, input__batch=4)
+    ds = mx.run(recipe, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = mx.decompose(ds, "chi", "theory").m_bar.compute()
+    assert np.isfinite(found).any() and not np.isinf(found).any()
 
 
 def test_a_sweep_says_to_choose_a_node(small):

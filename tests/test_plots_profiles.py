@@ -15,6 +15,7 @@ from moments_xr.analysis import pathology
 from moments_xr.plots import elements, profiles
 from moments_xr.plots.panels import ylim
 from moments_xr.plots.symbols import SYMBOLS
+from moments_xr.plots.theme import _legend_grid
 from moments_xr.quantities import MOMENTS, PATHOLOGIES, STATISTICS
 
 METHODS = ("sensitivity", "increments", "effective_rank", "moments")
@@ -81,6 +82,14 @@ def test_both_laws_are_those_of_fit_growth(law):
             dashed = hv.Store.lookup_options("bokeh", curve, "style").kwargs["line_dash"] == "dashed"
             assert dashed == (law == ("exponential" if slope == "gamma" else "power"))
     assert {"exponential": "exponential growth", "power": "power-law growth"}[law] in option(linear, "title")
+
+
+def test_a_legend_takes_as_many_columns_as_its_entries_have_room_for():
+    long = "∝ exp(γ l), γ = 0.002992 [0.002982, 0.003001]"
+    assert _legend_grid(["χ", "∝ l^τ", "κ l^τ, τ = 0.66", long]) == (2, 2)
+    assert _legend_grid(["a", "b", "c", "d"]) == (4, 1)
+    assert _legend_grid([long, long, long]) == (1, 3)
+    assert _legend_grid([]) == (1, 1)
 
 
 def test_a_range_of_layers_is_fitted_and_all_are_drawn():
@@ -301,6 +310,8 @@ def test_what_is_missing_or_wrong_is_named(cubes, small):
         profiles.increments(ds, "speed")
     with pytest.raises(LookupError, match="lacks the site 'sum'"):
         profiles.moments(ds, "sum")
+    with pytest.raises(LookupError, match=r"lacks the site 'norm'; it has input, act: measure it with measure\.sites"):
+        profiles.moments(ds.sel(site=["input", "act"]))
     with pytest.raises(ValueError, match=r"\(3, 4\) is not a range"):
         profiles.sensitivity(ds, (3, 4))
 

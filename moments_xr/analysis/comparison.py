@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from moments_xr.analysis.growth import fit_growth
 from moments_xr.analysis.lognormal import fit_lognormal
 from moments_xr.analysis.prediction import PREDICTED, predict, why_no_prediction
 from moments_xr.analysis.realizations import INTERVAL, LEVEL, central_moments, described, fitted
-from moments_xr.analysis.sensitivity import architecture, chi, get, increments, select_site
+from moments_xr.analysis.sensitivity import chi, get, increments, select_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError
 from moments_xr.recipe import Recipe
@@ -25,6 +26,8 @@ WIDTH = "network.width"
 
 BATCHES = 8
 """Realizations whose inputs theory propagates: their batches of many samples are nearly alike."""
+
+PARTS = ("constant_measured", "constant_low", "constant_high", "constant_predicted")
 
 LONG_NAMES = {
     "measured": "mean over realizations",
@@ -64,8 +67,8 @@ def compare_theory(
       realizations and of the batches), and `residual`, their ratio. Nets of finite width differ from theory by O(1/N): a
       residual that is large says that this is seen, not that theory fails.
     * scalars along `constant`: `drift` and `diffusion` of ν₂ (vanilla ReLU nets, He's weights: −5/2N and 5/N of one input),
-      `gamma`, the exponential rate of χ (½ log χ₁ in the chaotic phase; with batch norm ½ log of `explosion_rate`), `tau`, its
-      power (residual nets with batch norm), as `constant_measured`, `_low`, `_high` and `_predicted`.
+      `gamma`, the exponential rate of χ (in the chaotic phase that of the predicted χ, fitted alike, which tends to ½ log χ₁; with
+      batch norm ½ log of `explosion_rate`), `tau`, its power (residual nets with batch norm), as `constant_measured`, `_low`, `_high` and `_predicted`.
     * of a sweep over `network.width`: `order` p of difference ∝ N^−p with `order_low`, `order_high`; NaN where fewer than two
       widths show a difference beyond twice its error.
 
@@ -107,7 +110,7 @@ def _compared(ds: xr.Dataset, batches: int, inputs: NDArray[Any] | None) -> xr.D
         except MissingError as error:
             lacking.append(str(error))
     result = xr.concat(rows, "quantity", coords="minimal", compat="override") if rows else xr.Dataset()
-    result = result.merge(_constants(ds, recipe), compat="override")
+    result = result.merge(_constants(ds, recipe, predicted), compat="override")
     if rows:
         result = result.transpose("quantity", "layer", ...)
         for k, key in enumerate(("symbol", "meaning")):
@@ -167,62 +170,51 @@ def _row(name: str, measured: xr.DataArray, predicted: xr.DataArray) -> xr.Datas
     return row.assign_coords(quantity=name)
 
 
-def _constants(ds: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+Constant = tuple[xr.DataArray | float, xr.DataArray | float, xr.DataArray | float, xr.DataArray | float]
+"""Measured, the ends of its interval, and predicted."""
+
+
+def _constants(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> xr.Dataset:
     """What theory says of the whole depth, of those constants that this net has."""
     found = {}
     for name, row in CONSTANTS.items():
-        try:
-            values = row(ds, recipe)
-        except MissingError:
-            continue
-        if values is not None:
-            found[name] = values
-    rows = [
-        xr.Dataset(
-            {
-                f"constant_{key}": value
-                for key, value in zip(("measured", "low", "high", "predicted"), values, strict=True)
-            }
-        )
-        for values in found.values()
-    ]
-    return (
-        xr.concat(rows, "constant", coords="minimal", compat="override").assign_coords(constant=list(found))
-        if rows
-        else xr.Dataset()
-    )
+        with suppress(MissingError):
+            values = row(ds, recipe, predicted)
+            if values is not None:
+                found[name] = xr.Dataset(dict(zip(PARTS, values, strict=True)))
+    if not found:
+        return xr.Dataset()
+    joined = xr.concat(found.values(), "constant", coords="minimal", compat="override")
+    return joined.assign_coords(constant=list(found))
 
 
-Constant = tuple[xr.DataArray | float, xr.DataArray | float, xr.DataArray | float, float]
-
-
-def _walk(name: str) -> Callable[[xr.Dataset, Recipe], Constant | None]:
-    def row(ds: xr.Dataset, recipe: Recipe) -> Constant | None:
-        if architecture(ds).name != "vanilla":
+def _walk(name: str) -> Callable[[xr.Dataset, Recipe, xr.Dataset], Constant | None]:
+    def row(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | None:
+        if recipe.network.architecture != "vanilla":
             return None
         fit = fit_lognormal(ds)
         if fit["bounds_status"] != "ok":
             return None
-        return fit[name], fit[f"{name}_low"], fit[f"{name}_high"], fit[f"{name}_one_input"].item()
+        return fit[name], fit[f"{name}_low"], fit[f"{name}_high"], fit[f"{name}_one_input"]
 
     return row
 
 
-def _gamma(ds: xr.Dataset, recipe: Recipe) -> Constant | None:
+def _gamma(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | None:
     network = recipe.network
     if network.architecture == "bn_ff":
-        predicted = 0.5 * np.log(explosion_rate(network.activation, recipe.input.batch))
+        rate: xr.DataArray | float = 0.5 * np.log(explosion_rate(network.activation, recipe.input.batch))
     elif network.architecture == "vanilla":
         point = fixed_point(network.activation, network.weights.variance, network.bias_variance, 1 - network.dropout)
         if point.variance != "converges" or not point.c < 1:
             return None  # noise and signal have the same rate
-        predicted = 0.5 * float(np.log(point.chi_1))
+        rate = _growth(xr.Dataset({"log_chi": predicted["chi"].expand_dims(site=["act"])}), "gamma")[0]
     else:
         return None
-    return (*_growth(ds, "gamma"), predicted)
+    return (*_growth(ds, "gamma"), rate)
 
 
-def _tau(ds: xr.Dataset, recipe: Recipe) -> Constant | None:
+def _tau(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | None:
     if recipe.network.architecture != "bn_res":
         return None
     rate = explosion_rate(recipe.network.activation, recipe.input.batch)
@@ -234,7 +226,7 @@ def _growth(ds: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray, xr.D
     return whole[name], whole[f"{name}_low"], whole[f"{name}_high"]
 
 
-CONSTANTS: dict[str, Callable[[xr.Dataset, Recipe], Constant | None]] = {
+CONSTANTS: dict[str, Callable[[xr.Dataset, Recipe, xr.Dataset], Constant | None]] = {
     "drift": _walk("drift"),
     "diffusion": _walk("diffusion"),
     "gamma": _gamma,

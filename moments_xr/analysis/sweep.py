@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
 import xarray as xr
 
 from moments_xr.errors import MissingError
@@ -21,7 +22,7 @@ def along_sweep(
     """Let a function of a cube take a sweep: applied to each node, it returns one Dataset along the swept coordinates.
 
     A node whose cube lacks what the function needs is NaN, and the result's attribute `not_available` says why; if that is
-    so of all nodes, it is an error.
+    so of all nodes, it is an error. Attributes on which nodes differ are dropped.
     """
 
     @wraps(function)
@@ -78,10 +79,21 @@ def combine(results: dict[str, xr.Dataset], points: dict[str, dict[str, Any]]) -
         return joined.assign_coords({key: values})
 
     combined = nest(list(results), 0)
+    combined.attrs = _agreed([result.attrs for result in results.values() if result.variables])
     for name in combined.variables:
         if name not in keys:
-            combined[name].attrs = dict(next(result[name].attrs for result in results.values() if name in result))
+            combined[name].attrs = _agreed([result[name].attrs for result in results.values() if name in result])
     return combined
+
+
+def _agreed(attrs: list[dict[Any, Any]]) -> dict[Any, Any]:
+    """The attributes that are the same everywhere."""
+    first, *others = attrs
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in each and np.array_equal(each[key], value) for each in others)
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -165,6 +165,12 @@ def _survival(ds: xr.Dataset) -> Iterator[Comparison]:
     )  # fmt: skip
 
 
+def _moments(values: xr.DataArray) -> xr.Dataset:
+    """Central moments over realizations, NaN of none."""
+    moments = central_moments(values)
+    return moments.where(moments["count"] > 0)
+
+
 def _diffusion(ds: xr.Dataset) -> Iterator[Comparison]:
     """Theorem 1, for signal and noise."""
     weights = float(told(ds, "weight_variance", 2.0))
@@ -172,7 +178,7 @@ def _diffusion(ds: xr.Dataset) -> Iterator[Comparison]:
         raise MissingError(f"Theorem 1 is of weights of variance 2/fan_in, and here it is {weights:g}/fan_in")
     bounds = diffusion_bounds(width(ds), fan_in(ds))
     for of, symbol in (("nu2_signal", "ν₂(x)"), ("mu2_noise", "μ₂(dx)")):
-        moments = central_moments(increments(ds, of, log=True))
+        moments = _moments(increments(ds, of, log=True))
         count = moments["count"].where(moments["count"] >= 3)
         variance = moments["m2"] / (count - 1)
         kurtosis = count * moments["m4"] / moments["m2"] ** 2
@@ -193,10 +199,10 @@ def _expected_increment(ds: xr.Dataset) -> Iterator[Comparison]:
     kind = architecture(ds).name
     terms = decompose(ds, "chi", "theory")
     predicted = terms["m_bar"] if kind == "bn_res" else terms["m_bar"] + terms["m_tilde"]
-    left = central_moments(terms["log_increment"] - predicted)
+    left = _moments(terms["log_increment"] - predicted)
     count = left["count"].where(left["count"] >= 3)
     error = xr.ufuncs.sqrt(left["m2"] / (count - 1) / count)
-    measured = central_moments(terms["log_increment"])["mean"]
+    measured = _moments(terms["log_increment"])["mean"]
     expectation = measured - left["mean"]
     name, says = {
         "vanilla": ("2", "mean of log δχ equals that of −½ log(1 − E[ν₁⁺ν₁⁻]/μ₂(x)) + m̃"),
@@ -210,7 +216,7 @@ def _expected_increment(ds: xr.Dataset) -> Iterator[Comparison]:
 def _unit_increments(ds: xr.Dataset) -> Iterator[Comparison]:
     """Theorem 4's bounds."""
     rho_min, rho_max = unit_bounds(ds)
-    moments = central_moments(increments(ds, "chi", log=True))
+    moments = _moments(increments(ds, "chi", log=True))
     count = moments["count"].where(moments["count"] >= 3)
     low, high = (0.5 * xr.ufuncs.log(1 + rho / (ds["layer"] + 1)) for rho in (rho_min, rho_max))
     error = xr.ufuncs.sqrt(moments["m2"] / (count - 1) / count)

@@ -123,3 +123,9 @@ class Plots:
         from moments_xr.plots.analysis import diffusion
 
         return diffusion(self._ds, backend)
+
+    def theory(self, backend: Backend | None = None) -> Any:
+        """What theory at infinite width predicts, and what real nets did; see `moments_xr.plots.theory.theory`."""
+        from moments_xr.plots.theory import theory
+
+        return theory(self._ds, backend)

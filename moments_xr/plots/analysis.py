@@ -15,7 +15,7 @@ from moments_xr.analysis.sensitivity import architecture
 from moments_xr.analysis.sweep import points
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.plots import elements
-from moments_xr.plots.panels import left_out, one_cube, xlabel, xlim
+from moments_xr.plots.panels import left_out, one_cube, require_defined, xlabel, xlim
 from moments_xr.plots.theme import BLUE, GREY, PURPLE, RED, Backend, Line, chosen_backend, layout, panel, symbol
 
 TERMS = {
@@ -78,6 +78,7 @@ def decomposition(
             'or take method="realizations"'
         )
     drawn = _term_bands(terms, ds.sizes["branch"] if terms.attrs["method"] == "branches" else None)
+    require_defined(drawn.values())
     chosen = chosen_backend(backend)
     what = symbol(f"of_{of}", chosen)
     axes = {"xlabel": xlabel(ds, chosen), "xlim": xlim(drawn["s"])}

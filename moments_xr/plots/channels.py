@@ -151,10 +151,11 @@ def _image(found: Channels, label: int, backend: Backend, depths: dict[str, Any]
     bounds = (grid[0] - half, 0.5, grid[-1] + half, count + 0.5)
     image = hv.Image(logs[::-1], ["layer", "channel"], hv.Dimension(("log", LOG_RATIO)), bounds=bounds)
     look = {"cmap": COLOURS, "clim": (-found.reach, found.reach), "colorbar": True, "clipping_colors": {"NaN": DEAD}}
-    look |= {"tools": ["hover"]} if backend == "bokeh" else {}
+    look |= {"tools": ["hover"], "clabel": ""} if backend == "bokeh" else {}  # bokeh writes it over the bar
     drawn = hv.Overlay([image.opts(hv.opts.Image(**look, backend=backend))])
     order = f"channel, ordered at {'the deepest' if found.persist else 'each layer'}"
-    axes = {"ylabel": order, "xlim": bounds[::2], "ylim": bounds[1::2], "title": ""}
+    title = f"colours: {LOG_RATIO}" if backend == "bokeh" else ""
+    axes = {"ylabel": order, "xlim": bounds[::2], "ylim": bounds[1::2], "title": title}
     axes["xlabel"] = f"{depths['xlabel']}, realization {label}"
     left_out = [f"{len(kept)} of {count} channels"] if len(kept) < count else []
     left_out += [f"{len(grid)} of {len(found.layers)} layers"] if len(grid) < len(found.layers) else []

@@ -125,7 +125,7 @@ def _overlaid(
     notes += [f"{undefined} undefined left out"] if undefined else []
     level = quantity.level if number else None
     limits = ylim(parts, log, () if level is None else (level,), noted=bool(notes))
-    residual = all(architecture(nodes[k].ds).name == "bn_res" for k in bands)
+    residual = all("sum" in architecture(nodes[k].ds).sites for k in bands)
     axes: dict[str, Any] = {
         "xlabel": symbol("unit" if residual else "layer", backend),
         "xlim": (0.0, max(float(band.layer[-1]) * (1 if len(band.layer) > 1 else 2) for band in bands.values())),

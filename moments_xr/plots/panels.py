@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import holoviews as hv
@@ -82,11 +82,26 @@ def at_site(ds: xr.Dataset, site: str | None, plotted: int) -> tuple[xr.Dataset,
     kind = architecture(ds)
     name = kind.plotted[plotted] if site is None else kind.output if site == "output" else site
     if "site" in ds.dims or "site" not in ds.coords:
-        return select_site(ds, name), name
+        try:
+            return select_site(ds, name), name
+        except MissingError as error:
+            raise MissingError(f"{error}: measure it with measure.sites, or choose another site") from None
     there = str(ds["site"].item())
     if site is not None and name != there:
         raise MissingError(f"the cube lacks the site '{name}'; it has {there}")
     return ds.assign_attrs(architecture=kind.name), there
+
+
+def require_defined(bands: Iterable[elements.Band]) -> None:
+    """Nothing, if there is anything to draw.
+
+    Raises
+    ------
+    MissingError
+        All means are undefined, at all layers.
+    """
+    if not any(np.isfinite(band.mean).any() for band in bands):
+        raise MissingError("nothing that it draws is defined in any realization, at any layer")
 
 
 def steps(ds: xr.Dataset, names: Sequence[str]) -> dict[str, xr.DataArray]:
@@ -177,7 +192,7 @@ def left_out(ds: xr.Dataset, band: elements.Band) -> str:
 
 def xlabel(ds: xr.Dataset, backend: Backend) -> str:
     """Layers, or residual units."""
-    return symbol("unit" if architecture(ds).name == "bn_res" else "layer", backend)
+    return symbol("unit" if "sum" in architecture(ds).sites else "layer", backend)
 
 
 def xlim(band: elements.Band, logx: bool = False) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from moments_xr.plots.panels import (
     left_out,
     one_cube,
     profile,
+    require_defined,
     sensitivity,
     steps,
     ylim,
@@ -119,6 +120,7 @@ def figure2(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
 def figure3(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Vanilla nets: the signal becomes one-dimensional."""
     drawn = elements.bands({"increment": increments(ds), "reff_signal": effective_rank(select_site(ds))})
+    require_defined(drawn.values())
     looks = {"increment": (Line(BLUE), "increment of sensitivity"), "reff_signal": (Line(PURPLE), "effective rank")}
     panels = []
     for name, (line, ylabel) in looks.items():
@@ -134,6 +136,7 @@ def figure4(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
         raise RequestError("fig4 is of feed-forward nets, and this is a cube of a residual one: draw fig5")
     parts = steps(ds, ["bn", "act"]) | {"layer": increments(ds)}
     drawn = elements.bands({**parts, "chi": chi(select_site(ds), log=True), **_signal(ds)}, logs=["chi"])
+    require_defined(drawn.values())
     return [
         _increments(ds, drawn, {"bn": "bn", "act": "act", "layer": "increment"}, backend),
         sensitivity(ds, drawn["chi"], backend, logy=True),
@@ -147,6 +150,7 @@ def figure5(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     pieces = {**steps(ds, list(symbols)), "chi": chi(select_site(ds), log=True), **_signal(ds, "unit_")}
     bands, law = compute(elements.lazy_bands(pieces, logs=["chi"]), predicted_power_law(ds))
     drawn, tau, layers = elements.read_bands(bands), float(law.tau), ds["layer"].values
+    require_defined(drawn.values())
     with np.errstate(all="ignore"):
         log_law = np.log(float(law.kappa)) + tau * np.log(layers)
     power = Guide(layers, log_law, symbol("power", backend) % tau, Line(RED, "dashed"))

@@ -71,6 +71,9 @@ PANEL_PIXELS = {"width": 520, "height": 340}
 LEGEND_WIDTH = 1.04
 """Widest legend of matplotlib, of the panel's width: the letter stands to its left."""
 
+LEGEND_ENTRY, LEGEND_LETTER = 40, 6.5
+"""Pixels of an entry of bokeh's legend without its label, and of a letter."""
+
 LEGEND_LINE = 24
 """Pixels that each further line of bokeh's legend takes."""
 
@@ -168,10 +171,13 @@ def _columns(entries: int) -> list[int]:
 
 
 def _legend_grid(entries: list[str]) -> tuple[int, int]:
-    """Columns and lines of bokeh's legend, by its longest entry."""
-    wide = 45 + 8 * max(map(len, entries), default=0)
-    columns = next((columns for columns in _columns(len(entries)) if columns * wide <= PANEL_PIXELS["width"] - 80), 1)
-    return columns, max(1, -(-len(entries) // columns))
+    """Columns and lines of bokeh's legend, each column as wide as its longest entry."""
+    wide = [LEGEND_ENTRY + LEGEND_LETTER * len(entry) for entry in entries]
+    for columns in _columns(len(entries)):
+        lines = -(-len(entries) // columns)
+        if sum(max(wide[k : k + lines]) for k in range(0, len(wide), lines)) <= PANEL_PIXELS["width"] - 80:
+            return columns, lines
+    return 1, max(1, len(entries))
 
 
 def _finish(plot: Any, element: hv.Overlay) -> None:

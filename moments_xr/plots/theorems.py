@@ -14,6 +14,7 @@ from scipy import stats
 
 from moments_xr.analysis.realizations import INTERVAL
 from moments_xr.analysis.theorems import FAMILY, check_theorems
+from moments_xr.errors import MissingError
 from moments_xr.plots import elements
 from moments_xr.plots.panels import one_cube, xlabel
 from moments_xr.plots.theme import BLUE, GREY, PURPLE, RED, Backend, Line, chosen_backend, layout, panel
@@ -121,6 +122,8 @@ def theorems(ds: xr.Dataset | xr.DataTree, backend: Backend | None = None) -> hv
     """
     ds = one_cube(ds, "theorems")
     found = check_theorems(ds).compute()
+    if not bool(found["measured"].notnull().any()):
+        raise MissingError("theorems: nothing that they are about is defined in any realization, at any layer")
     chosen = chosen_backend(backend)
     rows = _rows(found)
     depths = {"xlabel": xlabel(ds, chosen), "xlim": (0.0, 1.02 * float(found["layer"][-1]))}

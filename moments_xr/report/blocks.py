@@ -24,10 +24,13 @@ from moments_xr.report.watch import Watched, said, select
 
 CSS = files("moments_xr.report").joinpath("page.css").read_text("utf-8")
 
-FONT = ":host { font: 16px/1.5 system-ui, sans-serif; }"
+LOOK = """:host { font: 16px/1.5 system-ui, sans-serif; }
+h2 { font-size: 1.05rem; margin: 1.5rem 0 .25rem; padding: 0; border: 0; }"""
 
 DEPTH_AXES = ("layer", "residual unit")
 """What the label of an axis along the depth begins with."""
+
+ALL = " It is of all realizations, whichever is chosen."
 
 DRAWING = Lock()
 """HoloViews keeps state: one figure at a time."""
@@ -62,8 +65,8 @@ class View:
         return select(self.ds, self.selection)
 
     def of(self, row: Figure) -> tuple[xr.Dataset, dict[str, Any]]:
-        """The cube and the arguments of a figure; one that marks a realization takes the others too."""
-        if "realization" not in row.controls:
+        """The cube and the arguments of a figure; one of all realizations, or that marks one, takes the others too."""
+        if "realization" not in row.controls and not row.of_all:
             return self.cube, dict(self.arguments)
         layers = {key: value for key, value in self.selection.items() if key == "layers"}
         marked = {key: value for key, value in self.selection.items() if key == "realization"}
@@ -92,7 +95,7 @@ class View:
 
 def html(text: str) -> pn.pane.HTML:
     """Words with the look of the report."""
-    return pn.pane.HTML(text, stylesheets=[CSS, FONT], sizing_mode="stretch_width", margin=0)
+    return pn.pane.HTML(text, stylesheets=[CSS, LOOK], sizing_mode="stretch_width", margin=0)
 
 
 def head(stores: Sequence[Watched], view: View | None, headline: str = "") -> pn.Column:
@@ -182,6 +185,7 @@ def figure(row: Figure, cube: Any, arguments: Mapping[str, Any], depths: dict[st
     """
     heading = words.say("heading", row.title)
     taken = {name: value for name, value in arguments.items() if name in row.controls}
+    caption = row.caption + (ALL if row.of_all and "realization" in arguments else "")
     try:
         with DRAWING:
             panels = fit(row.draw(cube, **taken))
@@ -200,7 +204,7 @@ def figure(row: Figure, cube: Any, arguments: Mapping[str, Any], depths: dict[st
         for plot, title, wide in panels
     ]
     grid = pn.Column(*panes, sizing_mode="stretch_width", styles=GRID)
-    return pn.Column(html(heading + words.say("caption", row.caption)), grid, sizing_mode="stretch_width")
+    return pn.Column(html(heading + words.say("caption", caption)), grid, sizing_mode="stretch_width")
 
 
 def _link_layers(plot: Plot, depths: dict[str, Range], choose: Choose) -> None:

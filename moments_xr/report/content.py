@@ -141,7 +141,9 @@ def facts(ds: xr.Dataset, results: Results | None = None) -> dict[str, str]:
         weights = f"{network.weights.law}, variance {network.weights.variance:g} / fan-in"
         biases = f"; biases of variance {network.bias_variance:g}" if network.bias_variance else ""
         said["activation"], said["weights"] = network.activation, weights + biases
-        if kind.name != "vanilla":
+        if network.dropout:
+            said["dropout"] = f"{network.dropout:g} of what enters a layer"
+        if kind.normed:
             said["batch norm"] = f"ε = {network.epsilon:g}"
         shape = f" of shape {' × '.join(map(str, data.shape))}" if data.shape else ""
         said["input"] = f"{data.dataset}{shape}, batch of {data.batch}"

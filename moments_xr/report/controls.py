@@ -33,7 +33,9 @@ QUANTITIES = {
 
 SIZES = {"width": 230, "margin": (4, 12, 4, 0)}
 WRAP = ".bk-btn-group { flex-wrap: wrap; gap: 2px; } .bk-btn { flex: 0 1 auto !important; }"
-WRAP_BOXES = ".bk-input-group { flex-wrap: wrap; white-space: normal; }"
+WRAP_BOXES = (
+    ".bk-input-group { flex-wrap: wrap; white-space: normal; gap: 2px 12px; } .bk-input-group label { margin: 0; }"
+)
 
 
 class Controls:

@@ -30,6 +30,9 @@ class Figure:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that are this figure's own; they are no controls of it."""
 
+    of_all: bool = False
+    """Whether it says nothing of a single realization."""
+
     @property
     def controls(self) -> tuple[str, ...]:
         """Which of CONTROLS `draw` takes."""
@@ -105,6 +108,7 @@ FIGURES: dict[str, Figure] = {
             "inside the grey 95 % band the law is lognormal.",
             "lognormal",
             {"of": "nu2_signal"},
+            of_all=True,
         ),
         Figure(
             "lognormal_noise",
@@ -114,6 +118,7 @@ FIGURES: dict[str, Figure] = {
             "inside the grey 95 % band the law is lognormal.",
             "lognormal",
             {"of": "mu2_noise"},
+            of_all=True,
         ),
         Figure(
             "realizations",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import holoviews as hv
 import xarray as xr
+from bokeh.document import Document
 from bokeh.embed import components
 from bokeh.models import GridPlot, InlineStyleSheet, Plot
 from bokeh.models.annotations import Legend
@@ -23,7 +24,7 @@ IDS = re.compile(r"(?<=[\"'])(?:p\d{4,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{
 """Ids of bokeh's models, documents and elements, in quotes: they depend on what the process did before."""
 
 NARROW_LEGEND = """@media (max-width: 640px) {
-  .bk-grid { grid-template: none / repeat(%d, max-content) !important; grid-auto-flow: row !important; }
+  .bk-grid { grid-template: none / repeat(%d, max-content) !important; grid-auto-flow: row !important; row-gap: 0 !important; }
   .bk-label { font-size: 12px !important; }
 }"""
 """A legend in as many columns as a phone has room for."""
@@ -81,9 +82,11 @@ def draw(figure: Figure, cube: xr.Dataset | xr.DataTree, numbers: dict[str, str]
 
 def fit(layout: Any) -> list[Fitted]:
     """The plots of a HoloViews layout, made to fit a page."""
+    # A renderer and a document of its own: shared ones keep what is drawn.
+    renderer = hv.renderer("bokeh").instance(mode="server")
     fitted = [
         Fitted(plot, _title_taken(plot), (plot.width or 0) >= WIDE)
-        for plot in _plots(hv.render(layout, backend="bokeh"))
+        for plot in _plots(renderer.get_plot_state(layout, doc=Document()))
     ]
     for panel in fitted:
         _adapt(panel.plot)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 from collections.abc import Sequence
 from pathlib import Path
+from socket import getfqdn, gethostname
 from typing import Any
 
 import panel as pn
@@ -13,6 +14,9 @@ from tornado.websocket import WebSocketClosedError
 from moments_xr.errors import RequestError, StoreError
 from moments_xr.report.application import Report
 from moments_xr.report.watch import watch
+
+EVERYWHERE = ("0.0.0.0", "::", "")
+"""All addresses of this machine."""
 
 
 def serve(stores: Sequence[str | Path], port: int = 5006, address: str = "127.0.0.1", show: bool = False) -> Any:
@@ -25,7 +29,8 @@ def serve(stores: Sequence[str | Path], port: int = 5006, address: str = "127.0.
     port
         Port to listen on; 0 takes one that is free.
     address
-        Address to listen on; this machine alone can reach the default.
+        Address to listen on; this machine alone can reach the default. Browsers may connect by it (by the names of this
+        machine, if it stands for all of its addresses), and by the names in the environment's BOKEH_ALLOW_WS_ORIGIN.
     show
         Open a browser.
 
@@ -51,16 +56,23 @@ def serve(stores: Sequence[str | Path], port: int = 5006, address: str = "127.0.
             raise StoreError(f"store '{path}': no such store")
     watched = watch(stores)
     title = ", ".join(store.name for store in watched)
-    everywhere = address not in ("127.0.0.1", "localhost")
     try:
         server = pn.serve(
             lambda: Report(watched).template(), port=port, address=address, show=show, start=False, verbose=False,
-            title=f"{title} – moments-xr", websocket_origin="*" if everywhere else None,
+            title=f"{title} – moments-xr",
         )  # fmt: skip
     except OSError as error:
         raise RequestError(f"address {address}, port {port}: {error.strerror or error}; choose another port") from error
+    server._tornado.websocket_origins.update(f"{host}:{server.port}" for host in _hosts(address))
     server.io_loop.asyncio_loop.set_exception_handler(_handle)
     return server
+
+
+def _hosts(address: str) -> set[str]:
+    """By what names a browser may reach an address: its page's scripts may then connect to the server, others' may not."""
+    if address in EVERYWHERE:
+        return {"localhost", "127.0.0.1", gethostname().lower(), getfqdn().lower()}
+    return {f"[{address}]" if ":" in address else address.lower()}
 
 
 def _handle(loop: AbstractEventLoop, context: dict[str, Any]) -> None:

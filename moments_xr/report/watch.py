@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock
@@ -17,6 +19,8 @@ from moments_xr.store import open_cube, stamp
 
 REMEMBERED = 16
 """Selections of a store whose analysis is kept."""
+
+LOG = logging.getLogger(__name__)
 
 
 class Watched:
@@ -88,9 +92,20 @@ def select(ds: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
 
 
 def said(error: Exception, what: str) -> str:
-    """An error in one line, with what it befell unless its own words name it."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return line if isinstance(error, RequestError) else f"{what} cannot be read: {line} ({type(error).__name__})"
+    """An error in one line, with what it befell unless its own words name it; one that is not of the store is logged."""
+    line = next(iter(str(error).splitlines()), "no message")
+    if isinstance(error, RequestError):
+        return line
+    if _of_reading(error):
+        return f"{what} cannot be read: {line} ({type(error).__name__})"
+    LOG.error("internal error in %s", what, exc_info=error)
+    return f"internal error in {what}: {line} ({type(error).__name__}); more of it is on the server's standard error"
+
+
+def _of_reading(error: Exception) -> bool:
+    """Whether it arose where files are read: in zarr, or below it."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, OSError) or any(module.partition(".")[0] == "zarr" for module in modules)
 
 
 def _range(labels: NDArray[Any]) -> str:
