@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from moments_xr.analysis.channels import channel_fluctuation as channel_fluctuation
     from moments_xr.analysis.comparison import compare_theory as compare_theory
     from moments_xr.analysis.decomposition import decompose as decompose
+    from moments_xr.analysis.depth_scale import fit_depth_scale as fit_depth_scale
     from moments_xr.analysis.evidence import evidence as evidence
     from moments_xr.analysis.growth import fit_growth as fit_growth
     from moments_xr.analysis.lognormal import fit_lognormal as fit_lognormal
@@ -69,6 +70,7 @@ _EXPORTS = {
     "fit_growth": "analysis.growth",
     "check_theorems": "analysis.theorems",
     "compare_theory": "analysis.comparison",
+    "fit_depth_scale": "analysis.depth_scale",
     "classify": "analysis.pathology",
     "evidence": "analysis.evidence",
     "channel_fluctuation": "analysis.channels",

@@ -118,6 +118,12 @@ class Moments:
 
         return comparison.compare_theory(self._ds, batches, inputs)
 
+    def fit_depth_scale(self, site: str = "conv") -> xr.Dataset:
+        """Depth scale ξ_c of measured correlations; see `moments_xr.fit_depth_scale`."""
+        from moments_xr.analysis import depth_scale
+
+        return depth_scale.fit_depth_scale(self._ds, site)
+
     def classify(self) -> xr.Dataset:
         """Verdicts on pathologies; see `moments_xr.classify`."""
         from moments_xr.analysis import pathology

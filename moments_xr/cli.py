@@ -413,8 +413,18 @@ def _nodes(cube: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
     return {str(name): node.to_dataset() for name, node in cube.children.items()}
 
 
+def _sites(ds: xr.Dataset) -> str:
+    return ", ".join(map(str, ds["site"].values.ravel())) if "site" in ds.coords else "no site"
+
+
 def _print_summary(cube: xr.Dataset | xr.DataTree) -> None:
     from moments_xr.analysis.summary import summary
 
     for name, ds in _nodes(cube).items():
-        out.print(terminal.summary_table(summary(ds).compute(), ds.sizes.get("realization", 1), name))
+        table = summary(ds).compute()
+        if table.data_vars:
+            out.print(terminal.summary_table(table, ds.sizes.get("realization", 1), name))
+        else:
+            out.print(
+                f"{f'{name}: ' if name else ''}{ds.sizes.get('realization', 1)} realizations; measured at {_sites(ds)}, which has no summary"
+            )

@@ -14,6 +14,8 @@ from moments_xr.quantities import ARCHITECTURES
 settings.register_profile("untimed", deadline=None)  # machines are noisy
 settings.load_profile("untimed")
 
+collect_ignore = ["data/make_neural_tangents.py"]  # needs a library that the project does not
+
 SAMPLE = {1: [20], 3: [8, 8, 2]}
 
 

@@ -351,6 +351,12 @@ def test_import_refuses_what_is_there_and_what_is_no_file(tmp_path):
     assert not list(store.iterdir())
 
 
+def test_a_cube_without_a_summary_is_run(tmp_path):
+    (tmp_path / "r.yaml").write_text(RECIPE + "measure: {moments: [nu2_signal], sites: [conv], effective_rank: []}\n")
+    status, out, err = shell("run", tmp_path / "r.yaml", "--store", tmp_path / "s.zarr")
+    assert not status and "measured at conv, which has no summary" in out and "Traceback" not in err
+
+
 def test_figure(tiny):
     changes = ["--set", "network.architecture=vanilla", "--set", "measure={effective_rank: [signal, noise]}"]
     assert shell("run", "tiny.yaml", "--store", "s.zarr", *changes)[0] == 0

@@ -19,6 +19,10 @@ def recipe(architecture="vanilla", activation="tanh", realizations=40, **network
     )  # fmt: skip
 
 
+def refuse(*arguments, **options):
+    raise AssertionError("computed")
+
+
 @pytest.fixture(scope="module")
 def tanh():
     return mx.run(recipe(), progress=False)
@@ -107,6 +111,14 @@ def test_a_sweep_over_width_has_an_order():
     assert float(q.order_low) < 1 < float(q.order_high) and 0.6 < float(q.order) < 1.4, q
 
 
+def test_a_stored_sweep_over_width_is_lazy(tmp_path):
+    sweep = recipe(realizations=12, depth=2).replace({"sweep": {"network.width": [8, 16]}})
+    tree = mx.run(sweep, tmp_path / "widths.zarr", progress=False)
+    with dask.config.set(scheduler=refuse):
+        lazy = tree.moments.compare_theory(batches=2)
+    xr.testing.assert_allclose(lazy.compute(), mx.run(sweep, progress=False).moments.compare_theory(batches=2))
+
+
 def test_the_fitted_order_covers_the_truth():
     """Intervals of simulated differences a/N + noise hold 1 in 95 % of 400, binomial tolerance."""
     rng, widths = np.random.default_rng(0), np.array([16.0, 32, 64, 128])
@@ -117,10 +129,6 @@ def test_the_fitted_order_covers_the_truth():
         inside += low < 1 < high
     assert abs(inside - 380) < 4 * np.sqrt(400 * 0.95 * 0.05)
     assert np.isnan(_order(0.01 * rng.normal(size=4), error, widths)).all()
-
-
-def refuse(*arguments, **options):
-    raise AssertionError("computed")
 
 
 def test_lazy_and_equal_for_any_chunking(tanh):
@@ -170,5 +178,7 @@ def test_inputs_that_cannot_be_drawn_again_may_be_given():
 def test_a_selection_is_compared(tanh):
     compared = tanh.isel(realization=slice(3, 9)).sel(layer=[2, 5]).moments.compare_theory(batches=2)
     assert compared.layer.values.tolist() == [2, 5]
+    one = tanh.isel(layer=3).moments.compare_theory(batches=1)
+    assert one.layer.values.tolist() == [4] and one.measured.dims == ("quantity", "layer")
     without = tanh.drop_vars("pair_correlation").moments.compare_theory(batches=1)
     assert "correlation" not in without["quantity"] and "measure.pairs" in without.attrs["comment"]

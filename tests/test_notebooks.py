@@ -46,6 +46,30 @@ NOTEBOOKS = {
         r"γ 0\.206",
         r"all NaN: True",
     ),
+    "10_trainable_depth": (
+        r"1\.0  ordered +6 ξ_c = 22$",
+        r"4\.0  chaotic +6 ξ_c = 42$",
+        r"^before training 0\.1\d, depth 10 after it 0\.8\d",
+    ),
+    "08_batch_norm_and_residual": (
+        r"^relu +0\.20\d+ +0\.2\d+ +0\.2\d+ +0\.2098",
+        r"^tanh +0\.09\d+ .* 0\.0915",
+        r"^elu +0\.05\d+ .* 0\.0527",
+    ),
+    "09_dynamical_isometry": (
+        r"100 layers: q\* = 0\.0118, σ_w² = 1\.0232",
+        r"can't be had with relu and orthogonal weights",
+        r"ReLU: 50% of the directions lost",
+    ),
+    "06_edge_of_chaos": (
+        r"weight variance 0\.8: ordered, c\* = 1\.000, depth scale 1\.86 layers",
+        r"weight variance 2\.4: chaotic, c\* = 0\.715",
+        r"the edge is at 1\.986",
+    ),
+    "07_dropout_limits_depth": (
+        r"dropout 0\.01: depth scale at most 14\.5, trainable to some 87 layers",
+        r"dropout 0\.2: depth scale at most 2\.9",
+    ),
 }
 """What the outputs of each must say."""
 

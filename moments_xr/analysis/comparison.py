@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from moments_xr.analysis.growth import fit_growth
+from moments_xr.analysis.growth import by_depth, fit_growth
 from moments_xr.analysis.lognormal import fit_lognormal
 from moments_xr.analysis.prediction import PREDICTED, predict, why_no_prediction
 from moments_xr.analysis.realizations import INTERVAL, LEVEL, central_moments, described, fitted
@@ -87,9 +87,10 @@ def compare_theory(
     """
     result = _compared(ds, batches, inputs)
     if WIDTH in result.dims and result.sizes[WIDTH] > 1:
+        whole = result.chunk({WIDTH: -1}) if result.chunks else result
         orders = fitted(
             np.vectorize(_order, signature="(n),(n),(n)->(),(),()"), dict.fromkeys(("order", "order_low", "order_high"), ""),
-            result["difference"], result["standard_error"], result[WIDTH].astype("f8"), core_dims=[[WIDTH]] * 3,
+            whole["difference"], whole["standard_error"], result[WIDTH].astype("f8"), core_dims=[[WIDTH]] * 3,
         )  # fmt: skip
         result = result.assign(orders.data_vars)
     for name, long_name in LONG_NAMES.items():
@@ -100,7 +101,7 @@ def compare_theory(
 
 @along_sweep
 def _compared(ds: xr.Dataset, batches: int, inputs: NDArray[Any] | None) -> xr.Dataset:
-    recipe = _recipe(ds)
+    recipe, ds = _recipe(ds), by_depth(ds)
     known = np.atleast_1d(ds["realization"].values) if "realization" in ds.coords else np.arange(1)
     predicted = predict(recipe, [int(r) for r in known[:batches]], inputs).sel(layer=np.atleast_1d(ds["layer"].values))
     rows, lacking = [], []
@@ -166,7 +167,6 @@ def _row(name: str, measured: xr.DataArray, predicted: xr.DataArray) -> xr.Datas
             "residual": difference / error,
         }
     )
-    row = row if "layer" in row.dims else row.expand_dims("layer")
     return row.assign_coords(quantity=name)
 
 

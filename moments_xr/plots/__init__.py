@@ -129,3 +129,15 @@ class Plots:
         from moments_xr.plots.theory import theory
 
         return theory(self._ds, backend)
+
+    def correlation(self, backend: Backend | None = None) -> Any:
+        """Correlations of pairs of inputs, and the c-map's; see `moments_xr.plots.correlations.correlation`."""
+        from moments_xr.plots.correlations import correlation
+
+        return correlation(self._ds, backend)
+
+    def depth_scale(self, backend: Backend | None = None) -> Any:
+        """Depth scales of correlations along a sweep, and theory's; see `moments_xr.plots.correlations.depth_scale`."""
+        from moments_xr.plots.correlations import depth_scale
+
+        return depth_scale(self._ds, backend)

@@ -66,7 +66,7 @@ def nodes_of(tree: xr.DataTree | xr.Dataset | Mapping[str, xr.Dataset], backend:
         told = [_point(ds) for ds in tree.values()]
         if told[0] and all(point.keys() == told[0].keys() for point in told) and _differ(told):
             swept = [(name, ds, point) for (name, ds, _), point in zip(swept, told, strict=True)]
-    found = [Node(name, _label(point, name, backend), ds, point) for name, ds, point in swept]
+    found = [Node(name, node_label(point, name, backend), ds, point) for name, ds, point in swept]
     nodes = [node for node in found if node.ds.sizes.get("realization") != 0 and node.ds.sizes.get("layer") != 0]
     if not nodes:
         raise MissingError("compare: no node has a finished realization")
@@ -82,7 +82,7 @@ def _differ(told: list[dict[str, Any]]) -> bool:
     return len({str(point) for point in told}) == len(told)
 
 
-def _label(point: dict[str, Any], name: str, backend: Backend) -> str:
+def node_label(point: dict[str, Any], name: str, backend: Backend) -> str:
     """The swept values, as N = 64; text stands alone."""
     said = []
     for key, value in point.items():

@@ -90,7 +90,6 @@ SYMBOLS: dict[str, tuple[str, str]] = {
     "order": (": $p$ = %s", ": p = %s"),
     "distance": (r"$|\Delta %s|$", "|Δ %s|"),
     "bias_variance": (r"$\sigma_b^2$", "σ_b²"),
-    "dropout": (r"$1-\rho$", "1 − ρ"),
     "fixed_correlation": (r"$c^*$", "c*"),
     "depth_scale": (r"$\xi_c$", "ξ_c"),
 }

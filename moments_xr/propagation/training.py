@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -86,6 +87,18 @@ def losses(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(scores.permute(0, 2, 1), labels, reduction="none").mean(1)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products of small matrices are shared out to threads at a loss, and on busy cores at a great one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@one_thread()
 def train_nets(
     nets: Sequence[Net],
     signal: np.ndarray,

@@ -1,0 +1,110 @@
+"""Depth scales of correlations: curves with a known one, critical decay, and cubes that cannot tell."""
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+import moments_xr as mx
+from moments_xr.analysis.depth_scale import depth_scale, fit_depth_scale
+
+
+def chains(limit, xi, bend=0.1, nets=128, layers=60, noise=0.02, power=1, seed=0):
+    """Correlations of nets whose c-map has this fixed point and slope, with noise as that of finite width."""
+    rng, c = np.random.default_rng(seed), np.zeros(nets)
+    rows = [c]
+    for _ in range(layers - 1):
+        distance = limit - c
+        distance = np.exp(-1 / xi) * distance / (1 + bend * np.sign(distance) * abs(distance) ** (1 / power)) ** power
+        c = np.clip(limit - distance, -1, 1)
+        c = np.clip(c + noise * (1 - c**2) * rng.normal(size=nets), -1, 1)
+        rows.append(c)
+    return np.stack(rows, axis=1)
+
+
+def cube(rows, activation="tanh", every=1):
+    """A cube of these correlations, all pairs alike."""
+    dims = ("realization", "layer", "site", "pair")
+    values = np.repeat(rows[:, :, None, None], 3, axis=3).astype("f4")
+    coords = {"layer": every * np.arange(1, rows.shape[1] + 1), "site": ["conv"], "realization": np.arange(len(rows))}
+    attrs = {"architecture": "vanilla", "activation": activation}
+    return xr.Dataset({"pair_correlation": (dims, values)}, coords, attrs)
+
+
+@pytest.mark.parametrize(
+    ("limit", "xi", "power"), [(0.4, 3, 1), (0.75, 10, 1), (1, 3, 1), (1, 10, 1), (1, 3, 2), (0.3, 1.2, 1)]
+)
+def test_known_depth_scales_are_in_the_intervals(limit, xi, power):
+    """95 % intervals: of 12 seeds fewer than 8 hold the truth twice in 10⁴."""
+    powers = (1, 2) if power == 2 else (1,)
+    found = np.array([depth_scale(chains(limit, xi, power=power, seed=seed), powers=powers) for seed in range(12)])
+    assert (found[:, -1] == 0).all()
+    assert ((found[:, 1] < xi) & (xi < found[:, 2])).sum() >= 8
+    assert np.median(found[:, 0]) == pytest.approx(xi, rel=0.1)
+    assert ((found[:, 4] - 1e-6 <= limit) & (limit <= found[:, 5] + 1e-6)).sum() >= 7
+
+
+def test_without_noise_the_law_is_recovered():
+    xi, *_ = depth_scale(chains(0.6, 6, noise=1e-5))
+    assert xi == pytest.approx(6, rel=1e-3)
+
+
+def test_measured_layers_may_be_apart():
+    rows = chains(0.6, 8, noise=0.005)
+    whole, some = fit_depth_scale(cube(rows)), fit_depth_scale(cube(rows[:, ::3], every=3))
+    assert some.xi_low < 8 < some.xi_high and whole.xi_low < 8 < whole.xi_high
+    with pytest.raises(ValueError, match="evenly spaced"):
+        fit_depth_scale(cube(rows).isel(layer=[0, 1, 3, 4, 5, 6, 7, 8, 9]))
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_critical_decay_has_no_depth_scale(power):
+    rows = chains(1, np.inf, bend=0.5, noise=0.01, power=power)
+    found = fit_depth_scale(cube(rows, "tanh" if power == 1 else "relu"))
+    assert np.isnan(found.xi) and np.isnan(found.limit) and np.isposinf(found.xi_high) and found.xi_low > 15
+    assert found.status.item().startswith(("no exponential decay", "too shallow"))
+
+
+def test_what_cannot_be_told_is_said():
+    rows = chains(0.5, 5)
+    flat = 0.5 + 0.01 * np.random.default_rng(1).normal(size=(64, 30))
+    for values, words in (
+        (rows[:5], "fewer than 8 realizations"),
+        (rows[:, :6], "fewer than 8 layers"),
+        (flat, "no decay seen"),
+        (chains(0.9, 50, layers=30, noise=0.001), "too shallow"),
+    ):
+        found = fit_depth_scale(cube(values))
+        assert found.status.item().startswith(words) and np.isnan(found.xi)
+        assert found.correlation == pytest.approx(values[:, -1].mean(), abs=1e-6)
+    with pytest.raises(LookupError, match=r"measure\.pairs"):
+        fit_depth_scale(cube(rows).drop_vars("pair_correlation"))
+
+
+def test_dead_nets_are_left_out():
+    rows = chains(0.5, 5)
+    dead = rows.copy()
+    dead[::2, 10:] = np.nan
+    xr.testing.assert_allclose(fit_depth_scale(cube(dead)), fit_depth_scale(cube(rows[1::2])))
+
+
+def test_chunked_cubes_are_fitted_lazily():
+    ds = cube(chains(0.5, 5))
+
+    def refuse(*_, **__):
+        raise AssertionError("computed")
+
+    with dask.config.set(scheduler=refuse):
+        lazy = fit_depth_scale(ds.chunk(realization=16))
+    assert lazy.xi.chunks is not None and lazy.status.chunks is not None
+    xr.testing.assert_allclose(lazy.compute(), fit_depth_scale(ds))
+    assert lazy.xi.attrs["units"] == "layer" and lazy.xi.attrs["symbol"] == "ξ_c"
+
+
+def test_nets_have_the_depth_scale_of_theory():
+    """tanh at (0.8, 0.3), ordered: ξ_c = 1.31."""
+    changes = {"network.activation": "tanh", "network.bias_variance": 0.3, "network.depth": 20, "network.width": 64}
+    recipe = mx.recipe("edge_of_chaos", changes | {"realizations": 16, "sweep": {"network.weights.variance": [0.8]}})
+    found = fit_depth_scale(mx.run(recipe, progress=False))
+    assert found.xi.squeeze() == pytest.approx(1.313, rel=0.1)
+    assert found.sizes == {"network.weights.variance": 1}
