@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from moments_xr.activations import activation
 from moments_xr.analysis.prediction import predict, why_no_prediction
 from moments_xr.errors import MissingError, RecipeError, RequestError
 from moments_xr.quantities import ARCHITECTURES
 from moments_xr.recipe import Recipe
 from moments_xr.theory import (
     critical_line,
+    expectation,
     explosion_rate,
     fixed_point,
     kernels,
@@ -24,6 +26,7 @@ from moments_xr.theory import (
     residual_growth,
     trainable_depth,
 )
+from moments_xr.theory.fluctuations import LogVariance
 from moments_xr.theory.phase import FixedPoint
 
 EXPLODING = np.log(100.0)
@@ -36,14 +39,17 @@ one size serve some layers and not others."""
 SCATTER = 1.0
 """Variance over nets of a log-moment above which one net tells little of the next: a factor e either way."""
 
+ALIKE = 0.01
+"""1 − c* below which any two samples are said to look alike at the end."""
+
 ENDLESS = 1e4
 """Trainable depth above which a network is said to be at the edge of chaos."""
 
 LOG_Q_RANGE = (-30.0, 30.0)
 """Variances beyond are taken for these: gains depend on q no more."""
 
-POSITIONS = 256
-"""Independent positions from which on the batch of batch norm counts as infinite."""
+SAMPLES = 64
+"""Samples of the batch that sensitivity is predicted from: more would say the same, and cost their square."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,16 @@ class Advice:
 
 def said(value: float | str) -> str:
     """A fact's value in words or four digits."""
-    return value if isinstance(value, str) else "∞" if value == np.inf else f"{value if abs(value) > 1e-9 else 0:.4g}"
+    if isinstance(value, str):
+        return value
+    return "undefined" if np.isnan(value) else "∞" if value == np.inf else f"{value if abs(value) > 1e-9 else 0:.4g}"
 
 
 def keys_said(keys: dict[str, Any]) -> str:
     """Changed keys as the shell's `--set` takes them."""
-    return " ".join(f"--set {key}={said(value) if isinstance(value, float) else value}" for key, value in keys.items())
+    return " ".join(
+        f"--set {key}={format(value, '.4g') if isinstance(value, float) else value}" for key, value in keys.items()
+    )
 
 
 def advise(recipe: Recipe) -> Advice:
@@ -118,7 +128,7 @@ def advise(recipe: Recipe) -> Advice:
     """
     if recipe.sweep is not None:
         raise RecipeError("sweep: advice is about one network: leave the sweep out (sweep=null), and set its keys")
-    why_not = why_no_prediction(recipe.replace({"network.kernel": 1, "network.boundary": "periodic"}))
+    why_not = why_no_prediction(recipe, convolutions=True)
     if why_not:
         raise MissingError(f"no mean-field theory: {why_not}")
     facts = list(_facts(recipe))
@@ -144,13 +154,14 @@ def _facts(recipe: Recipe) -> Iterator[Fact]:
     n, kind = recipe.network, ARCHITECTURES[recipe.network.architecture]
     if kind.normed:
         rate = _rate(recipe)
+        wide = "" if n.kernel == 1 else " (of wide nets: narrow convolutional ones leave it with depth)"
         if kind.name == "bn_ff":
-            yield Fact("rate", "γ", 0.5 * np.log(rate), "exponential growth of the sensitivity, per layer")
+            yield Fact("rate", "γ", 0.5 * np.log(rate), f"exponential growth of the sensitivity, per layer{wide}")
         else:
-            yield Fact("exponent", "τ", _exponent(recipe), "power of depth with which the sensitivity grows")
+            yield Fact("exponent", "τ", _exponent(recipe), f"power of depth with which the sensitivity grows{wide}")
     elif kind.name == "vanilla":
         point = _point(recipe)
-        yield Fact("phase", "phase", str(point.phase), "ordered: signals converge; chaotic: they part")
+        yield Fact("phase", "phase", str(point.phase), "ordered: noise shrinks, χ₁ < 1; chaotic: it grows")
         yield Fact("q", "q*", float(point.q), f"variance of pre-activations: {point.variance} with depth")
         yield Fact("c", "c*", float(point.c), "correlation of any two samples that it converges to")
         yield Fact("chi_1", "χ₁", float(point.chi_1), "growth of squared gradients and noise, per layer")
@@ -167,7 +178,7 @@ def _facts(recipe: Recipe) -> Iterator[Fact]:
     if log_chi is not None:
         yield Fact("log_chi", f"log χ({n.depth})", log_chi, "sensitivity to noise at the last layer")
     if kind.name == "vanilla" and n.weights.law == "gaussian":
-        walk = log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance)
+        walk = _walk(recipe)
         yield Fact("var_nu2", "Var log ν₂(x)", float(walk.nu2_signal[-1]), "between nets, at the last layer, one input")
         yield Fact("var_mu2", "Var log μ₂(dx)", float(walk.mu2_noise[-1]), "between nets, at the last layer, one input")
 
@@ -184,6 +195,11 @@ def _growth(recipe: Recipe) -> tuple[float, float]:
     return float(log_q[-1] - log_q[0]), float(n.depth * np.log(weight / keep) + np.log(slope).sum())
 
 
+def _walk(recipe: Recipe) -> LogVariance:
+    n = recipe.network
+    return log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance, keep=1 - n.dropout)
+
+
 def _values(facts: Iterable[Fact]) -> dict[str, Any]:
     return {fact.name: fact.value for fact in facts}
 
@@ -191,12 +207,21 @@ def _values(facts: Iterable[Fact]) -> dict[str, Any]:
 def _rate(recipe: Recipe) -> float:
     """δχ² of a layer with batch norm: of the batch when fully connected, of many positions with convolutions."""
     batch = recipe.input.batch if recipe.network.kernel == 1 else np.inf
-    return explosion_rate(recipe.network.activation, batch if batch < POSITIONS else np.inf)
+    return explosion_rate(recipe.network.activation, batch)
 
 
 def _exponent(recipe: Recipe) -> float:
     """τ: each layer inside a unit multiplies the noise so, and units add up: χ² ∝ l^{δχ^{2H} − 1}."""
     return float(_rate(recipe) ** (recipe.network.unit_depth or 1) - 1) / 2
+
+
+def _residual_log_chi(recipe: Recipe, weight_variance: float) -> float:
+    """log χ of bn_res after its last unit: δχ^l = (1 + ρ/(l + μ₂(y⁰)/μ₂(y^{l,H})))^½ (THEORY 5.4), where μ₂(y^{l,H}) = σ_w² Var φ(z)."""
+    rho = _rate(recipe) ** (recipe.network.unit_depth or 1) - 1
+    row = activation(recipe.network.activation)
+    mean, square = (float(expectation(f, 1.0, row.kinks).value) for f in (row.phi, lambda z: row.phi(z) ** 2))
+    units = np.arange(1, recipe.network.depth + 1) + 1 / (weight_variance * (square - mean**2))
+    return float(0.5 * np.log1p(rho / units).sum())
 
 
 def _log_chi(recipe: Recipe) -> float | None:
@@ -205,15 +230,16 @@ def _log_chi(recipe: Recipe) -> float | None:
     if n.architecture == "bn_ff":
         return float(n.depth * 0.5 * np.log(_rate(recipe)))
     if n.architecture == "bn_res":
-        return float(_exponent(recipe) * np.log(n.depth + 1))
+        return _residual_log_chi(recipe, n.weights.variance)
     if why_no_prediction(recipe):
         return None
-    last = recipe.replace({"measure": {"every": n.depth}})
+    few = min(recipe.input.batch, SAMPLES)
+    last = recipe.replace({"measure": {"every": n.depth}, "input.batch": few})
     try:
         predicted = predict(last, range(1))
     except MissingError:
         rng = np.random.default_rng(recipe.seed)
-        predicted = predict(last, range(1), rng.normal(size=(1, recipe.input.batch, 256)))
+        predicted = predict(last, range(1), rng.normal(size=(1, few, 256)))
     return float(predicted["chi"][0, -1])
 
 
@@ -225,7 +251,7 @@ def _problems(facts: dict[str, Any], recipe: Recipe) -> dict[str, str]:
             way = "grows" if facts[name] > 0 else "shrinks"
             found[name] = f"{what} {way} by a factor of 10^{abs(facts[name]) / np.log(10):.0f} over the depth"
     if n.depth > facts.get("depth", np.inf):
-        what = "look alike" if facts["phase"] == "ordered" else "are told apart no better than any two"
+        what = "look alike" if facts["c"] > 1 - ALIKE else "are told apart no better than any two"
         found["depth"] = (
             f"depth {n.depth} is beyond the trainable depth of {facts['depth']:.3g} layers: samples {what} at the end"
         )
@@ -259,7 +285,9 @@ def _changes(recipe: Recipe, problems: set[str]) -> list[Change]:
 
 def _effect(facts: dict[str, Any], recipe: Recipe) -> str:
     parts = []
-    if facts.get("phase") == "critical" or ENDLESS < facts.get("depth", 0) < np.inf:
+    if "phase" in facts and (
+        ENDLESS < facts["depth"] < np.inf or (facts["phase"] == "critical" and facts["depth"] > ENDLESS)
+    ):
         parts.append("the edge of chaos")
     elif np.isfinite(facts.get("depth", np.nan)):
         parts.append(f"trainable to {facts['depth']:.3g} layers")
@@ -286,12 +314,14 @@ def _weight_variance(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, A
 def _residual_variance(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
     """The largest variance with which a residual net's signal and gradients stay well within their range."""
     network = recipe.network
-    if network.architecture != "res":
+    if "sum" not in ARCHITECTURES[network.architecture].sites:
         return
 
     def excess(log_variance: float) -> float:
-        grown = _growth(recipe.replace({"network.weights.variance": float(np.exp(log_variance))}))
-        return max(grown) - 0.5 * RANGE
+        variance = float(np.exp(log_variance))
+        if network.architecture == "bn_res":
+            return _residual_log_chi(recipe, variance) - 0.9 * EXPLODING
+        return max(_growth(recipe.replace({"network.weights.variance": variance}))) - 0.5 * RANGE
 
     most = float(np.log(network.weights.variance))
     if excess(-20) < 0 < excess(most):
@@ -327,7 +357,7 @@ def _depth(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
     if "sensitivity" in problems and n.architecture == "bn_ff":
         depths.append(EXPLODING / (0.5 * np.log(_rate(recipe))))
     if "width" in problems:
-        walk = log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance)
+        walk = _walk(recipe)
         depths.append(float(np.argmax(np.maximum(*walk) > SCATTER)))
     whole = int(min(depths, default=0))
     if 0 < whole < n.depth:
@@ -338,7 +368,7 @@ def _width(recipe: Recipe, problems: set[str]) -> Iterator[dict[str, Any]]:
     """Wide enough that nets are alike: variances are of order 1/N."""
     n = recipe.network
     if "width" in problems:
-        walk = log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance)
+        walk = _walk(recipe)
         largest = float(max(walk.nu2_signal[-1], walk.mu2_noise[-1]))
         yield {"network.width": int(np.ceil(n.width * largest / SCATTER / 2) * 2)}
 

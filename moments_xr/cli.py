@@ -285,6 +285,8 @@ def theory(
         raise RequestError(f"--dropout {dropout:g}: needs to be at least 0 and less than 1")
     if not critical and not phase_diagram and weight_variance is None:
         raise RequestError("theory: give --weight-variance, --critical or --phase-diagram")
+    if critical and dropout:
+        raise RequestError("--dropout: with dropout there is no edge of chaos: ξ_c is finite everywhere")
     if output is not None and not phase_diagram:
         raise RequestError("-o: what is drawn is the --phase-diagram")
     if weight_variance is not None:

@@ -23,7 +23,10 @@ LABELLED = ("digits",)
 """Data sets whose classes are known."""
 
 TOGETHER = 512e6
-"""Bytes that weights and gradients of the nets trained at once may take."""
+"""Bytes that weights, gradients and the signal of all samples may take in the nets trained at once."""
+
+ACTIVATIONS_HELD = 3
+"""Signals of a layer that are held at once when all samples are looked at."""
 
 LAWS = {"weights", "bias_variance"}
 """Keys of `network` in which nets trained at once may differ."""
@@ -78,16 +81,16 @@ def train(
     nodes = recipe.nodes()
     for node in nodes.values():
         check(node)
-    times = [int(step) for step in steps]
-    if not times or times[0] < 0 or sorted(set(times)) != times:
-        raise RequestError(f"steps: {list(steps)} need to be whole numbers that increase, the first at least 0")
+    times = [int(step) for step in np.atleast_1d(steps)]
+    if not times or times[0] < 0 or sorted(set(times)) != list(np.atleast_1d(steps)):
+        raise RequestError(f"steps: {steps} need to be whole numbers that increase, the first at least 0")
     if not 0 < rate < np.inf:
         raise RequestError(f"rate: {rate} is a learning rate; needs to be positive")
     from moments_xr.propagation.training import train_nets
 
     signal, labels = labelled(recipe.input.dataset)
     trained: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in nodes}
-    blocks = _blocks(nodes, signal.shape[1])
+    blocks = _blocks(nodes, *signal.shape)
     with Progress([(nodes[block[0][0]], range(len(block))) for block in blocks], progress) as bar:
         for block in blocks:
             nets: list[Net] = [(nodes[name], realization) for name, realization in block]
@@ -140,7 +143,7 @@ def _tell(bar: Progress, depth: int, last: int, step: int) -> None:
     bar.layer(-(-depth * step // last))
 
 
-def _blocks(nodes: dict[str, Recipe], features: int) -> list[list[tuple[str, int]]]:
+def _blocks(nodes: dict[str, Recipe], samples: int, features: int) -> list[list[tuple[str, int]]]:
     """Nets (node, realization) to be trained at once: of one shape, and not too many; the deepest first."""
     outside = {"name", "description", "seed", "realizations", "measure", "sweep"}
 
@@ -155,7 +158,8 @@ def _blocks(nodes: dict[str, Recipe], features: int) -> list[list[tuple[str, int
         names = list(alike)
         network = nodes[names[0]].network
         weights = network.width * (features + network.width * network.convolutions)
-        most = max(1, int(TOGETHER / (8 * weights)))
+        looked = ACTIVATIONS_HELD * network.width * samples
+        most = max(1, int(TOGETHER / (8 * weights + 4 * looked)))
         nets = [(name, realization) for name in names for realization in range(nodes[name].realizations)]
         blocks += [nets[k : k + most] for k in range(0, len(nets), most)]
     return blocks

@@ -77,6 +77,36 @@ def test_changes_mend(asked):
     assert not mx.advise(asked.replace(advice.changes[0].keys)).problems
 
 
+@pytest.mark.parametrize("variance", [2.0, 0.01])
+def test_residual_nets_with_batch_norm(variance):
+    """log χ depends on σ_w² through the share of the input in the sum (THEORY 5.4)."""
+    asked = recipe("bn_res", "relu", variance, depth=30, width=256).replace({"input.batch": 32, "realizations": 12})
+    log_chi = mx.run(asked, progress=False).moments.chi(log=True).sel(site="sum", layer=30).values
+    predicted = values(mx.advise(asked))["log_chi"]
+    assert predicted == pytest.approx(log_chi.mean(), abs=4 * log_chi.std() / np.sqrt(12) + 0.06)
+
+
+def test_what_is_not_defined_is_not_zero():
+    linear = mx.advise(recipe(activation="linear", variance=1.0))
+    assert "c* = undefined" in str(linear)
+    status, _, err = shell("theory", "--activation", "tanh", "--weight-variance", "nan")
+    assert status == 2 and "needs to be finite" in err
+
+
+def test_convolutional_laws_are_advised():
+    conv = mx.recipe("fig3_small", {"network.weights": {"law": "delta_orthogonal", "variance": 1.0}})
+    assert "phase" in values(mx.advise(conv))
+
+
+def test_with_dropout_there_is_no_edge():
+    asked = recipe(activation="relu", variance=1.8, depth=30, width=100, dropout=0.1)
+    assert not any(
+        "edge of chaos" in change.effect for change in mx.advise(asked).changes if "network.dropout" not in change.keys
+    )
+    status, _, err = shell("theory", "--activation", "tanh", "--critical", "--dropout", 0.5)
+    assert status == 2 and "no edge of chaos" in err
+
+
 def test_edge_of_chaos_is_found_by_either_variance():
     changes = {tuple(c.keys): c.keys for c in mx.advise(recipe(variance=1.761, bias=0.4, depth=30)).changes}
     assert changes["network.bias_variance",]["network.bias_variance"] == pytest.approx(0.05, rel=2e-3)

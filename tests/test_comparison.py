@@ -7,7 +7,7 @@ import xarray as xr
 
 import moments_xr as mx
 from moments_xr.analysis.comparison import _order
-from moments_xr.errors import MissingError
+from moments_xr.errors import MissingError, RequestError
 
 
 def recipe(architecture="vanilla", activation="tanh", realizations=40, **network):
@@ -56,6 +56,16 @@ def test_what_is_measured_is_what_the_accessors_give(tanh):
     c = tanh.pair_correlation.sel(site="conv").mean(["realization", "pair"])
     np.testing.assert_allclose(compared.measured.sel(quantity="correlation"), c, rtol=1e-5)
     np.testing.assert_allclose(compared.residual, compared.difference / compared.standard_error)
+
+
+def test_nets_are_compared_with_the_prediction_for_their_own_inputs(tanh):
+    """With all batches the spread of inputs drops out; one batch tells no spread, and so no error."""
+    own, few, one = (tanh.moments.compare_theory(batches=n).sel(quantity="q", layer=1) for n in (40, 8, 1))
+    assert float(own.standard_error) < float(few.standard_error)
+    assert abs(float(own.residual)) < 4.5 and np.isnan(one.residual)
+    theory = mx.analysis.prediction.predict(recipe(), range(40)).q.sel(layer=1)
+    net_by_net = tanh.moments.get("nu2_signal", log=True).sel(site="conv", layer=1) - theory
+    assert float(own.standard_error) == pytest.approx(float(net_by_net.std(ddof=1)) / np.sqrt(40))
 
 
 def test_a_wrong_theory_is_seen(tanh):
@@ -128,6 +138,9 @@ def test_the_fitted_order_covers_the_truth():
         _, low, high = _order(20 / widths + 0.1 * rng.normal(size=4), error, widths)
         inside += low < 1 < high
     assert abs(inside - 380) < 4 * np.sqrt(400 * 0.95 * 0.05)
+    bent = 1 / widths + 20 / widths**2  # no single power: the interval says so
+    _, low, high = _order(bent, np.full(4, 1e-5), widths)
+    assert high - low > 0.1
     assert np.isnan(_order(0.01 * rng.normal(size=4), error, widths)).all()
 
 
@@ -173,6 +186,39 @@ def test_inputs_that_cannot_be_drawn_again_may_be_given():
         ds.assign_attrs(recipe=on_disk.to_json()).moments.compare_theory()
     batches = np.random.default_rng(0).normal(size=(2, 12, 60))
     assert ds.moments.compare_theory(inputs=batches).sizes["layer"] == 2
+
+
+@pytest.mark.parametrize("site", ["input", "act", "conv"])
+def test_a_cube_selected_to_a_site_is_compared_there_or_not_at_all(tanh, site):
+    """What was selected is never taken for another site."""
+    whole = tanh.moments.compare_theory(batches=2)
+    if site == "input":
+        with_none = tanh.sel(site=site).moments.compare_theory(batches=2)
+        assert "measured" not in with_none and "lacks the site" in with_none.attrs["comment"]
+        return
+    one = tanh.sel(site=site).moments.compare_theory(batches=2)
+    assert set(one["quantity"].values) < set(whole["quantity"].values)
+    xr.testing.assert_allclose(one.measured, whole.measured.sel(quantity=one["quantity"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"batches": 0}, "batches=0"),
+        ({"inputs": np.ones((2, 3))}, "inputs: shape"),
+        ({"inputs": np.full((1, 4, 60), np.nan)}, "finite"),
+    ],
+)
+def test_bad_arguments_are_named(tanh, arguments, why):
+    with pytest.raises(RequestError, match=why):
+        tanh.moments.compare_theory(**arguments)
+
+
+def test_a_batch_too_small_for_batch_norm_leaves_the_other_nodes():
+    net = recipe("bn_ff", "relu", realizations=4, depth=4, width=16, weights="he", bias_variance=0.0)
+    tree = mx.run(net.replace({"measure.pairs": 0, "sweep": {"input.batch": [3, 12]}}), progress=False)
+    compared = tree.moments.compare_theory()
+    assert compared.measured.notnull().any() and "input.batch=3" in compared.attrs["not_available"]
 
 
 def test_a_selection_is_compared(tanh):

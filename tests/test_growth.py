@@ -381,3 +381,12 @@ def test_a_sweep_gives_one_dataset_along_its_key(small):
         for name in node.data_vars:
             np.testing.assert_array_equal(joined[name].sel({"network.width": width}), node[name])
             assert joined[name].attrs == node[name].attrs
+
+
+def test_no_power_law_is_predicted_without_batch_norm(small):
+    """The skip alone does not make the papers' law: `res` nets have its sites, and not its reasons."""
+    res = mx.run(small("res", realizations=8, network__depth=20, measure__every=1), progress=False)
+    assert "tau_predicted" not in mx.fit_growth(res)
+    foreign = res.drop_attrs()
+    assert mx.analysis.sensitivity.architecture(foreign).name == "res"
+    assert mx.analysis.sensitivity.architecture(foreign.isel(site=[-1])).name == "bn_res"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from moments_xr.activations import ACTIVATIONS
+from moments_xr.errors import RequestError
 from moments_xr.theory import log_moment_variance
 
 
@@ -36,6 +37,30 @@ def test_nets_by_simulation(name, weight, bias):
     tolerance = 5 * np.sqrt(2 / nets) + 2 * np.arange(1, depth + 1) / width  # and the next order in l/N
     for measured, predicted in zip(np.transpose(seen), found, strict=True):
         assert (abs(measured / predicted - 1) < tolerance).all(), measured / predicted
+
+
+def test_nets_with_dropout_by_simulation():
+    """Masks of one layer are seen from the next on: ReLU takes (6/ρ − 1)/N a layer."""
+    rng, nets, width, depth, keep, weight = np.random.default_rng(0), 4000, 200, 6, 0.5, 1.0
+    nu2, mu2, seen = np.full(nets, 1 / keep), np.full(nets, 1 / keep), []
+    for _ in range(depth):
+        y = rng.normal(size=(nets, width)) * np.sqrt(weight * nu2)[:, None]
+        dy = rng.normal(size=(nets, width)) * np.sqrt(weight * mu2)[:, None]
+        x, dx = np.maximum(y, 0), (y > 0) * dy
+        seen.append((np.log((x**2).mean(1)).var(ddof=1), np.log((dx**2).mean(1)).var(ddof=1)))
+        mask = (rng.random(size=x.shape) < keep) / keep
+        nu2, mu2 = ((mask * x) ** 2).mean(1), ((mask * dx) ** 2).mean(1)
+    found = log_moment_variance("relu", depth, width, weight, keep=keep)
+    np.testing.assert_allclose(found.nu2_signal, (11 * np.arange(depth) + 5) / width, rtol=1e-6)
+    tolerance = 5 * np.sqrt(2 / nets) + 4 * np.arange(1, depth + 1) / width
+    for measured, predicted in zip(np.transpose(seen), found, strict=True):
+        assert (abs(measured / predicted - 1) < tolerance).all(), measured / predicted
+
+
+def test_bad_arguments_are_named():
+    for wrong in ({"width": -1}, {"depth": 0}, {"keep": 2.0}, {"weight_variance": np.nan}):
+        with pytest.raises(RequestError):
+            log_moment_variance(**{"of": "tanh", "depth": 3, "width": 10, "weight_variance": 1.0} | wrong)
 
 
 def test_stable_variance_forgets():

@@ -94,9 +94,9 @@ def test_nets_do_not_feel_those_trained_beside_them():
 def test_too_many_nets_are_trained_in_turns(monkeypatch):
     of = recipe(3, {"network.depth": [2, 3], "network.weights.variance": [1.0, 2.0]})
     expected = mx.train(of, steps=[0, 3], progress=False)
-    assert [len(block) for block in _blocks(of.nodes(), 64)] == [6, 6]
-    monkeypatch.setattr("moments_xr.training.TOGETHER", 4 * 8 * 24 * (64 + 24 * 3))
-    assert [len(block) for block in _blocks(of.nodes(), 64)] == [4, 2, 4, 2]
+    assert [len(block) for block in _blocks(of.nodes(), 1797, 64)] == [6, 6]
+    monkeypatch.setattr("moments_xr.training.TOGETHER", 4 * (8 * 24 * (64 + 24 * 3) + 4 * 3 * 24 * 1797))
+    assert [len(block) for block in _blocks(of.nodes(), 1797, 64)] == [4, 2, 4, 2]
     np.testing.assert_allclose(mx.train(of, steps=[0, 3], progress=False).loss, expected.loss, rtol=1e-12)
 
 

@@ -15,9 +15,9 @@ from moments_xr.analysis.growth import by_depth, fit_growth
 from moments_xr.analysis.lognormal import fit_lognormal
 from moments_xr.analysis.prediction import PREDICTED, predict, why_no_prediction
 from moments_xr.analysis.realizations import INTERVAL, LEVEL, central_moments, described, fitted
-from moments_xr.analysis.sensitivity import chi, get, increments, select_site
+from moments_xr.analysis.sensitivity import architecture, chi, get, increments, only_site
 from moments_xr.analysis.sweep import along_sweep
-from moments_xr.errors import MissingError
+from moments_xr.errors import MissingError, RequestError
 from moments_xr.recipe import Recipe
 from moments_xr.theory.batch_norm import explosion_rate
 from moments_xr.theory.phase import fixed_point
@@ -55,7 +55,8 @@ def compare_theory(
     ds
         A cube of fully-connected nets, with its recipe (or the DataTree of a sweep).
     batches
-        Of how many realizations theory propagates the inputs, which it draws again from the recipe.
+        Of how many realizations theory propagates the inputs, which it draws again from the recipe. If it is of all, each net is
+        compared with the prediction for its own inputs, and what inputs differ by drops out of the error.
     inputs
         Batches (realization, sample, feature) as they enter the embedding, instead of the recipe's.
 
@@ -64,7 +65,7 @@ def compare_theory(
     Variables (quantity, layer), of the logarithm of each quantity of `PREDICTED` but `correlation`:
 
     * `measured`, mean over realizations; `predicted`, mean over input batches; `difference`, `standard_error` of it (of the
-      realizations and of the batches), and `residual`, their ratio. Nets of finite width differ from theory by O(1/N): a
+      realizations and of the batches, of which it takes two), and `residual`, their ratio. Nets of finite width differ from theory by O(1/N): a
       residual that is large says that this is seen, not that theory fails.
     * scalars along `constant`: `drift` and `diffusion` of ν₂ (vanilla ReLU nets, He's weights: −5/2N and 5/N of one input),
       `gamma`, the exponential rate of χ (in the chaotic phase that of the predicted χ, fitted alike, which tends to ½ log χ₁; with
@@ -76,6 +77,8 @@ def compare_theory(
     ------
     MissingError
         Theory has no prediction for this net, or the cube lacks its recipe or its data.
+    RequestError
+        `batches` or `inputs` is not what it should be.
 
     Examples
     --------
@@ -85,6 +88,14 @@ def compare_theory(
     >>> bool(abs(compared.difference.sel(quantity="chi", layer=1)) < 0.05)
     True
     """
+    if not isinstance(batches, int) or batches < 1:
+        raise RequestError(f"batches={batches}: needs a whole number of at least 1")
+    if inputs is not None:
+        inputs = np.asarray(inputs, dtype="f8")
+        if inputs.ndim != 3 or not inputs.size or not np.isfinite(inputs).all():
+            raise RequestError(
+                f"inputs: shape {inputs.shape} needs to be (realization, sample, feature), of finite values"
+            )
     result = _compared(ds, batches, inputs)
     if WIDTH in result.dims and result.sizes[WIDTH] > 1:
         whole = result.chunk({WIDTH: -1}) if result.chunks else result
@@ -103,11 +114,14 @@ def compare_theory(
 def _compared(ds: xr.Dataset, batches: int, inputs: NDArray[Any] | None) -> xr.Dataset:
     recipe, ds = _recipe(ds), by_depth(ds)
     known = np.atleast_1d(ds["realization"].values) if "realization" in ds.coords else np.arange(1)
+    if not known.size:
+        raise MissingError("the cube has no realization")
     predicted = predict(recipe, [int(r) for r in known[:batches]], inputs).sel(layer=np.atleast_1d(ds["layer"].values))
+    paired = inputs is None and "realization" in ds.dims and len(known) <= batches
     rows, lacking = [], []
     for name in predicted.data_vars:
         try:
-            rows.append(_row(str(name), MEASURED[str(name)](ds), predicted[name]))
+            rows.append(_row(str(name), MEASURED[str(name)](ds), predicted[name], paired))
         except MissingError as error:
             lacking.append(str(error))
     result = xr.concat(rows, "quantity", coords="minimal", compat="override") if rows else xr.Dataset()
@@ -132,32 +146,37 @@ def _recipe(ds: xr.Dataset) -> Recipe:
 
 
 def _output(ds: xr.Dataset, name: str) -> xr.DataArray:
-    return get(select_site(ds), name, log=True)
+    return get(only_site(ds, architecture(ds).output), name, log=True)
 
 
 def _correlation(ds: xr.Dataset) -> xr.DataArray:
     if "pair_correlation" not in ds:
         raise MissingError("the cube has no correlations of pairs: measure them with measure.pairs")
-    return select_site(ds, "conv")["pair_correlation"].mean("pair")
+    return only_site(ds, "conv")["pair_correlation"].mean("pair")
 
 
 MEASURED: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
-    "q": lambda ds: get(select_site(ds, "conv"), "nu2_signal", log=True),
+    "q": lambda ds: get(only_site(ds, "conv"), "nu2_signal", log=True),
     "correlation": _correlation,
     "nu2_signal": lambda ds: _output(ds, "nu2_signal"),
     "mu2_signal": lambda ds: _output(ds, "mu2_signal"),
     "mu2_noise": lambda ds: _output(ds, "mu2_noise"),
-    "chi": lambda ds: chi(select_site(ds), log=True),
+    "chi": lambda ds: chi(only_site(ds, architecture(ds).output), log=True),
     "increment_chi": lambda ds: increments(ds, "chi", log=True),
 }
 
 
-def _row(name: str, measured: xr.DataArray, predicted: xr.DataArray) -> xr.Dataset:
-    found, theory = central_moments(measured.drop_vars("site", errors="ignore")), central_moments(predicted)
-    count = found["count"].where(found["count"] >= INTERVAL)
-    variance = found["m2"] / (count - 1) / count + theory["m2"] / np.maximum(theory["count"] - 1, 1) / theory["count"]
+def _row(name: str, measured: xr.DataArray, predicted: xr.DataArray, paired: bool) -> xr.Dataset:
+    """One quantity; `paired` if each realization has the prediction of its own inputs."""
+    measured = measured.drop_vars("site", errors="ignore")
+    found, theory = central_moments(measured), central_moments(predicted)
+    if paired:
+        left = central_moments(measured - predicted)
+        difference, variance = left["mean"].where(left["count"] > 0), _of_mean(left, INTERVAL)
+    else:
+        difference = found["mean"].where(found["count"] > 0) - theory["mean"]
+        variance = _of_mean(found, INTERVAL) + _of_mean(theory, 2)
     error = xr.ufuncs.sqrt(variance)
-    difference = found["mean"].where(found["count"] > 0) - theory["mean"]
     row = xr.Dataset(
         {
             "measured": found["mean"].where(found["count"] > 0),
@@ -168,6 +187,12 @@ def _row(name: str, measured: xr.DataArray, predicted: xr.DataArray) -> xr.Datas
         }
     )
     return row.assign_coords(quantity=name)
+
+
+def _of_mean(moments: xr.Dataset, least: int) -> xr.DataArray:
+    """Variance of a mean; NaN of fewer than `least` values."""
+    count = moments["count"].where(moments["count"] >= least)
+    return moments["m2"] / (count - 1) / count
 
 
 Constant = tuple[xr.DataArray | float, xr.DataArray | float, xr.DataArray | float, xr.DataArray | float]
@@ -236,7 +261,7 @@ CONSTANTS: dict[str, Callable[[xr.Dataset, Recipe, xr.Dataset], Constant | None]
 
 
 def _order(difference: NDArray[Any], error: NDArray[Any], widths: NDArray[Any]) -> tuple[float, float, float]:
-    """p of difference = a N^−p by weighted least squares, and its interval; by t where the scatter tells the errors."""
+    """p of difference = a N^−p by weighted least squares, and its interval, wider where the law fits worse than errors allow."""
     usable = np.isfinite(difference) & np.isfinite(error) & (error > 0)
     seen = usable & (abs(difference) > 2 * error)
     nothing = (np.nan, np.nan, np.nan)
@@ -249,8 +274,11 @@ def _order(difference: NDArray[Any], error: NDArray[Any], widths: NDArray[Any]) 
         return amplitude * (n / start[1]) ** -order
 
     try:
-        (_, order), covariance = optimize.curve_fit(law, n, d, p0=(start[0], 1.0), sigma=e, absolute_sigma=True)
+        (amplitude, order), covariance = optimize.curve_fit(law, n, d, p0=(start[0], 1.0), sigma=e, absolute_sigma=True)
     except RuntimeError:
         return nothing
-    half = stats.norm.ppf(0.5 + LEVEL / 2) * np.sqrt(covariance[1, 1])
+    freedom = len(d) - 2
+    misfit = max(1.0, float(np.square((d - law(n, amplitude, order)) / e).sum() / freedom)) if freedom else 1.0
+    quantile = stats.t.ppf(0.5 + LEVEL / 2, freedom) if misfit > 1 else stats.norm.ppf(0.5 + LEVEL / 2)
+    half = quantile * np.sqrt(misfit * covariance[1, 1])
     return (order, order - half, order + half) if np.isfinite(half) else nothing

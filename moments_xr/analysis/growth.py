@@ -25,7 +25,7 @@ from moments_xr.analysis.growth_models import (
 )
 from moments_xr.analysis.network import told
 from moments_xr.analysis.realizations import GROUPS, curves, described, fitted, log_mean, text
-from moments_xr.analysis.sensitivity import chi, select_site
+from moments_xr.analysis.sensitivity import architecture, chi, select_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -226,7 +226,8 @@ def predicted_power_law(ds: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     MissingError
-        The cube lacks a site (`input`, `conv` or `sum`), as that of a net without residual units does.
+        The cube lacks a site (`input`, `conv` or `sum`), as that of a net without residual units does; or its net is
+        residual without batch norm.
 
     Examples
     --------
@@ -237,6 +238,8 @@ def predicted_power_law(ds: xr.Dataset) -> xr.Dataset:
     >>> 0.3 < float(predicted_power_law(ds).tau) < 1.5
     True
     """
+    if architecture(ds).name == "res":
+        raise MissingError("the predicted power law is of residual nets with batch norm")
     ds = ds if "layer" in ds.dims else ds.expand_dims("layer")
     means = _log_means(chi(ds, log=True), UNIT_SITES)
     outputs = {

@@ -17,7 +17,14 @@ from moments_xr.analysis.growth import by_depth, fit_growth
 from moments_xr.analysis.growth_models import enough
 from moments_xr.analysis.network import told
 from moments_xr.analysis.realizations import curves, described, fitted, mean_interval
-from moments_xr.analysis.sensitivity import architecture, effective_rank, get, increments, select_site, stored_moment
+from moments_xr.analysis.sensitivity import (
+    architecture,
+    effective_rank,
+    get,
+    increments,
+    only_site,
+    stored_moment,
+)
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError
 from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES
@@ -111,7 +118,9 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
         output_dtypes=[object],
     )  # fmt: skip
     with suppress(MissingError):
-        nu2 = stored_moment(_at(ds, architecture(ds).output), "nu2_signal", channels=False).isel(layer=-1, drop=True)
+        nu2 = stored_moment(only_site(ds, architecture(ds).output), "nu2_signal", channels=False).isel(
+            layer=-1, drop=True
+        )
         result["alive"] = (nu2 > 0).astype("f8").where(nu2.notnull()).mean("realization")
     for name, long_name in LONG_NAMES.items():
         if name in result:
@@ -330,23 +339,15 @@ def _overall(verdicts: NDArray[Any]) -> str:
     return "undecided" if "undecided" in set(verdicts) else "well-behaved"
 
 
-def _at(ds: xr.Dataset, site: str) -> xr.Dataset:
-    """The cube at one site, and at no other that it was selected to already."""
-    selected = str(ds["site"].item()) if "site" in ds.coords and ds["site"].ndim == 0 else site
-    if selected != site:
-        raise MissingError(f"the cube lacks the site '{site}'; it has {selected}")
-    return select_site(ds, site)
-
-
 def _log_dimension(ds: xr.Dataset) -> xr.DataArray:
-    output = _at(ds, architecture(ds).output)
+    output = only_site(ds, architecture(ds).output)
     variance, square = (get(output, name, log=True) for name in ("mu2_signal", "nu2_signal"))
     ratio = variance - square.where(square > -np.inf)
     return ratio.clip(min=SMALLEST_LOG)
 
 
 def _log_rank(ds: xr.Dataset) -> xr.DataArray:
-    rank = effective_rank(_at(ds, architecture(ds).plotted[1]))
+    rank = effective_rank(only_site(ds, architecture(ds).plotted[1]))
     return xr.ufuncs.log((rank - PATHOLOGIES["one_dimensional_signal"].origin).clip(min=np.exp(SMALLEST_LOG)))
 
 
@@ -354,13 +355,13 @@ def _log_one_sidedness(ds: xr.Dataset) -> xr.DataArray:
     activation = str(told(ds, "activation", "relu"))
     if ACTIVATIONS[activation].kinks != (0,):
         raise MissingError(f"a side of the activation, which is {activation} and has no kink at zero")
-    z = _at(ds, architecture(ds).plotted[2])
+    z = only_site(ds, architecture(ds).plotted[2])
     variance, product = (get(z, name, log=True) for name in ("mu2_signal", "nu1_plus_minus_signal"))
     return (product - variance.where(variance > -np.inf)).clip(min=SMALLEST_LOG)
 
 
 def _log_kurtosis(ds: xr.Dataset) -> xr.DataArray:
-    return log_kurtosis(_at(ds, architecture(ds).plotted[2]))
+    return log_kurtosis(only_site(ds, architecture(ds).plotted[2]))
 
 
 def log_kurtosis(at: xr.Dataset) -> xr.DataArray:

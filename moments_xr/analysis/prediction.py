@@ -14,7 +14,7 @@ from moments_xr.errors import DataError, MissingError
 from moments_xr.inputs import input_batch, load_dataset
 from moments_xr.quantities import ARCHITECTURES
 from moments_xr.recipe import Recipe
-from moments_xr.theory.batch_norm import explosion_rate
+from moments_xr.theory.batch_norm import SMALLEST_BATCH, explosion_rate
 from moments_xr.theory.samples import propagate_samples
 
 PREDICTED: dict[str, tuple[str, str, str]] = {
@@ -112,15 +112,17 @@ def _one(recipe: Recipe, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
     return {name: values[np.array(recipe.layers) - 1] for name, values in found.items()}
 
 
-def why_no_prediction(recipe: Recipe) -> str | None:
-    """Why there is no mean-field theory of this net here; None if there is."""
+def why_no_prediction(recipe: Recipe, convolutions: bool = False) -> str | None:
+    """Why there is no mean-field theory of this net here; None if there is. Of phases there is of `convolutions` too."""
     network = recipe.network
-    if network.kernel > 1:
+    if network.kernel > 1 and not convolutions:
         return f"it is of fully-connected nets, and network.kernel is {network.kernel}"
     if network.weights.law == "mirrored":
         return "it is of weights that are independent of each other, and mirrored ones are not"
     if ARCHITECTURES[network.architecture].normed and network.dropout:
         return f"with batch norm it is of nets without dropout, and network.dropout is {network.dropout:g}"
+    if ARCHITECTURES[network.architecture].normed and network.kernel == 1 and recipe.input.batch < SMALLEST_BATCH:
+        return f"with batch norm it is of batches of at least {SMALLEST_BATCH}, and input.batch is {recipe.input.batch}"
     return None
 
 

@@ -220,10 +220,17 @@ def architecture(ds: xr.Dataset) -> Architecture:
     if name is None and "recipe" in ds.attrs:
         name = json.loads(ds.attrs["recipe"])["network"]["architecture"]
     if name is None:
-        sites = {str(site) for site in np.atleast_1d(ds["site"].values)} if "site" in ds.coords else set()
-        normed = "norm" in sites
-        name = ("bn_res" if normed else "res") if "sum" in sites else "bn_ff" if normed else "vanilla"
+        name = _by_sites([str(site) for site in np.atleast_1d(ds["site"].values)] if "site" in ds.coords else [])
     return ARCHITECTURES[name]
+
+
+def _by_sites(sites: list[str]) -> str:
+    """The papers' architecture that has these sites; `res` if a skip goes round a convolution and then an activation."""
+    if "sum" not in sites:
+        return "bn_ff" if "norm" in sites else "vanilla"
+    first, last = (sites.index(name) if name in sites else None for name in ("conv", "act"))
+    plain = "norm" not in sites and first is not None and last is not None and first < last
+    return "res" if plain else "bn_res"
 
 
 def select_site(ds: xr.Dataset, site: str = "output") -> xr.Dataset:
@@ -244,6 +251,20 @@ def select_site(ds: xr.Dataset, site: str = "output") -> xr.Dataset:
     if name not in present:
         raise MissingError(f"the cube lacks the site '{name}'; it has {', '.join(present)}")
     return ds.sel(site=name).assign_attrs(architecture=kind.name)
+
+
+def only_site(ds: xr.Dataset, site: str) -> xr.Dataset:
+    """The cube at one site, and at no other that it was selected to already.
+
+    Raises
+    ------
+    MissingError
+        The cube lacks that site, or was selected to another.
+    """
+    selected = str(ds["site"].item()) if "site" in ds.coords and ds["site"].ndim == 0 else site
+    if selected != site:
+        raise MissingError(f"the cube lacks the site '{site}'; it has {selected}")
+    return select_site(ds, site)
 
 
 def stored_moment(ds: xr.Dataset, name: str, channels: bool) -> xr.DataArray:

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from moments_xr.activations import Activation, Function, activation
+from moments_xr.errors import RequestError
 from moments_xr.theory.evolution import propagate_variance
 from moments_xr.theory.gaussian import expectation
 from moments_xr.theory.gaussian_kernels import Array, kernels
+from moments_xr.theory.maps import check
 
 LOG_Q_RANGE = (-30.0, 30.0)
 """Variances beyond are taken for these: steps depend on q no more."""
@@ -37,6 +39,7 @@ def log_moment_variance(
     weight_variance: float,
     bias_variance: float = 0.0,
     q: float | None = None,
+    keep: float = 1.0,
 ) -> LogVariance:
     """Variance over vanilla nets of log ν₂(x^l) and log μ₂(dx^l) of one input, to first order in l/N.
 
@@ -49,12 +52,19 @@ def log_moment_variance(
     weight_variance, bias_variance
         σ_w² and σ_b².
     q
-        Variance of the first pre-activations; σ_w² + σ_b² if not given.
+        Variance of the first pre-activations; σ_w²/ρ + σ_b² if not given.
+    keep
+        Rate ρ at which dropout keeps activations; what it drops after a layer is seen from the next on.
 
     Returns
     -------
     LogVariance
         Of layers 1 … L.
+
+    Raises
+    ------
+    RequestError
+        A variance is negative, `keep` isn't in (0, 1], or depth or width isn't at least 1.
 
     Examples
     --------
@@ -63,8 +73,11 @@ def log_moment_variance(
     np.float64(1.0)
     """
     row = activation(of)
-    start = weight_variance + bias_variance if q is None else q
-    log_q = propagate_variance(row, depth - 1, weight_variance, bias_variance, 1.0, start)
+    check(weight_variance=weight_variance, bias_variance=bias_variance, keep=keep)
+    if depth < 1 or width < 1:
+        raise RequestError(f"depth {depth}, width {width}: both need to be at least 1")
+    start = weight_variance / keep + bias_variance if q is None else q
+    log_q = propagate_variance(row, depth - 1, weight_variance, bias_variance, keep, start)
     at = np.exp(np.clip(log_q, *LOG_Q_RANGE))
     square, slope = kernels(row).square, kernels(row).slope_square
     fourth = expectation(lambda u: row.phi(u) ** 4, at, row.kinks).value / square(at) ** 2
@@ -73,12 +86,13 @@ def log_moment_variance(
     carried, bent = (_log_slope(kernel, at) for kernel in (square, slope))
     share = 1 - bias_variance * np.exp(-log_q)  # of q that comes from the layer before
     share[0] = 0.0
-    step = np.array([[fourth - 1, both - 1], [both - 1, 3 * steep - 1]]) / width
+    fourths = np.array([[fourth, both], [both, 3 * steep]])
     covariance, out = np.zeros((2, 2)), np.empty((depth, 2))
     for layer in range(depth):
         onward = np.array([[carried[layer] * share[layer], 0.0], [bent[layer] * share[layer], 1.0]])
-        covariance = onward @ covariance @ onward.T + step[..., layer]
-        out[layer] = covariance.diagonal()
+        carried_on = onward @ covariance @ onward.T
+        out[layer] = (carried_on + (fourths[..., layer] - 1) / width).diagonal()
+        covariance = carried_on + (fourths[..., layer] / keep - 1) / width
     return LogVariance(*out.T)
 
 

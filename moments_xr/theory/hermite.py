@@ -43,8 +43,8 @@ def distance(row: Activation, kernel: Kernels, q: Array, gap: Array) -> Array:
     """E (φ(u_a) − φ(u_b))² of all pairs: q (sample,), 1 − c (sample, sample) -> (sample, sample).
 
     Σ_k (α_k − β_k)² + 2 α_k β_k (1 − c^k). The terms beyond `ORDERS` have together the rest of E φ² and that of q E φ'² =
-    Σ_k k α_k²; they are taken to be of one order, which is exact to first order in 1 − c, and off by less than
-    4 √(rest_a rest_b) elsewhere.
+    Σ_k k α_k²; they are taken to be of one order and of one sign, which for equal variances is exact to first order in
+    1 − c, and off by less than 4 √(rest_a rest_b) everywhere (for hard tanh or very large variances, 1e-3 of E φ²).
     """
     alpha = coefficients(row.phi, q, ORDERS, row.kinks)
     rest = np.maximum(kernel.square(q) - np.square(alpha).sum(1), 0)

@@ -170,6 +170,8 @@ def check(**parameters: Any) -> list[Array]:
     """
     arrays = {name: np.asarray(value, dtype="f8") for name, value in parameters.items()}
     for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise RequestError(f"{name} is {array[~np.isfinite(array)].flat[0]}; needs to be finite")
         if name == "keep" and not ((array > 0) & (array <= 1)).all():
             raise RequestError(f"keep is {array.min() if array.min() <= 0 else array.max()}; a keep rate is in (0, 1]")
         if (array < 0).any():

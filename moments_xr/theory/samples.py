@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from moments_xr.activations import Activation, Function, activation
+from moments_xr.errors import RequestError
 from moments_xr.theory.gaussian_kernels import Array, kernels
 from moments_xr.theory.hermite import distance
+from moments_xr.theory.maps import check
 
 FAR = 30.0
 """Activations see variances between exp(±30): beyond, E φ²/q doesn't change any more."""
@@ -63,6 +65,11 @@ def propagate_samples(
     dict
         Site -> Samples: `conv`, `act` and, for residual nets, `sum`.
 
+    Raises
+    ------
+    RequestError
+        A variance is negative, `keep` isn't in (0, 1], or the depth or the signal is not what it should be.
+
     Examples
     --------
     >>> import numpy as np
@@ -73,6 +80,9 @@ def propagate_samples(
     True
     """
     row = activation(of)
+    check(weight_variance=weight_variance, bias_variance=bias_variance, keep=keep)
+    if depth < 1 or np.ndim(signal) != 2 or not np.isfinite(signal).all():
+        raise RequestError(f"depth {depth} needs to be at least 1, and signal (sample, feature) and finite")
     kernel, apart_after = kernels(row), _distance(row)
     x = np.asarray(signal, dtype="f8")
     second = np.square(x).mean(1)
@@ -108,7 +118,8 @@ def propagate_samples(
 def _gap(second: Array, apart: Array) -> Array:
     """1 − c_ab from second moments and squared distances, without cancellation."""
     root = np.sqrt(second)
-    gap = (apart - np.square(root[:, None] - root)) / (2 * root[:, None] * root)
+    both = 2 * root[:, None] * root
+    gap = np.divide(apart - np.square(root[:, None] - root), both, out=np.zeros_like(both), where=both > 0)
     return np.clip(gap, 0, 2)
 
 
