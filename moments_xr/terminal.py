@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -11,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from moments_xr.activations import Activation
-from moments_xr.advice import Advice, keys_said, said
+if TYPE_CHECKING:
+    from moments_xr.activations import Activation
+    from moments_xr.advice import Advice
 
 WIDEST = 11
 """Characters of a cell, so that five depths fit a terminal of 80."""
@@ -71,6 +73,8 @@ def _verdict_table(verdicts: xr.Dataset) -> Table:
 
 def print_advice(out: Console, advice: Advice) -> None:
     """What theory predicts, what is wrong with that, and what would mend it."""
+    from moments_xr.advice import keys_said, said
+
     out.print(f"[bold]{escape(advice.name)}[/bold]", highlight=False)
     table = Table("", Column("predicted", justify="right"), "", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for fact in advice.facts:
@@ -88,6 +92,7 @@ def print_fixed_point(
     out: Console, activation: Activation, weight_variance: float, bias_variance: float, keep: float
 ) -> None:
     """Fixed points and depth scales at one point of the phase diagram."""
+    from moments_xr.advice import said
     from moments_xr.theory import fixed_point, trainable_depth
 
     point = fixed_point(activation, weight_variance, bias_variance, keep)
