@@ -85,11 +85,16 @@ def central_moments(values: xr.DataArray) -> xr.Dataset:
 def _accumulate(block: Array) -> Array:
     """Central moments of a block along its first axis: (5, ...)."""
     defined = np.isfinite(block)
-    count = defined.sum(0)
-    mean = np.where(defined, block, 0.0).sum(0) / np.maximum(count, 1)
-    deviation = np.where(defined, block - mean, 0.0)
+    if defined.all():
+        count, mean = np.full(block.shape[1:], float(len(block))), block.mean(0)
+        deviation = block - mean
+    else:
+        count = defined.sum(0)
+        mean = np.where(defined, block, 0.0).sum(0) / np.maximum(count, 1)
+        deviation = np.where(defined, block - mean, 0.0)
     square = deviation * deviation
-    return np.stack([count, mean, square.sum(0), (square * deviation).sum(0), (square * square).sum(0)])
+    third, fourth = (np.einsum("r...,r...->...", square, other) for other in (deviation, square))
+    return np.stack([count, mean, square.sum(0), third, fourth])
 
 
 def _merge(parts: Array) -> Array:
