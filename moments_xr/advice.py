@@ -184,20 +184,23 @@ def _facts(recipe: Recipe) -> Iterator[Fact]:
 
 
 def _growth(recipe: Recipe) -> tuple[float, float]:
-    """Growth over the depth of the log of the signal's variance, from one of unit variance, and of that of the noise."""
-    n = recipe.network
+    """Growth over the depth of the log of the signal's variance, from that of the input, and of that of the noise."""
+    n, start = recipe.network, recipe.input.scale**2
     weight, bias, keep = n.weights.variance, n.bias_variance, 1 - n.dropout
     if n.architecture == "res":
-        grown = residual_growth(n.activation, n.depth, weight / keep, weight / keep, bias, bias)
+        grown = residual_growth(n.activation, n.depth, weight / keep, weight / keep, bias, bias, start)
         return float(grown.log_p[-1] - grown.log_p[0]), float(grown.log_gain[-1])
-    log_q = propagate_variance(n.activation, n.depth - 1, weight, bias, keep, weight / keep + bias)
+    log_q = propagate_variance(n.activation, n.depth - 1, weight, bias, keep, start * weight / keep + bias)
     slope = kernels(n.activation).slope_square(np.exp(np.clip(log_q, *LOG_Q_RANGE)))
     return float(log_q[-1] - log_q[0]), float(n.depth * np.log(weight / keep) + np.log(slope).sum())
 
 
 def _walk(recipe: Recipe) -> LogVariance:
-    n = recipe.network
-    return log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance, keep=1 - n.dropout)
+    n, keep = recipe.network, 1 - recipe.network.dropout
+    start = recipe.input.scale**2 * n.weights.variance / keep + n.bias_variance
+    return log_moment_variance(
+        n.activation, n.depth, n.width, n.weights.variance, n.bias_variance, q=start, keep=keep
+    )
 
 
 def _values(facts: Iterable[Fact]) -> dict[str, Any]:
@@ -220,7 +223,7 @@ def _residual_log_chi(recipe: Recipe, weight_variance: float) -> float:
     rho = _rate(recipe) ** (recipe.network.unit_depth or 1) - 1
     row = activation(recipe.network.activation)
     mean, square = (float(expectation(f, 1.0, row.kinks).value) for f in (row.phi, lambda z: row.phi(z) ** 2))
-    units = np.arange(1, recipe.network.depth + 1) + 1 / (weight_variance * (square - mean**2))
+    units = np.arange(1, recipe.network.depth + 1) + recipe.input.scale**2 / (weight_variance * (square - mean**2))
     return float(0.5 * np.log1p(rho / units).sum())
 
 
@@ -239,7 +242,7 @@ def _log_chi(recipe: Recipe) -> float | None:
         predicted = predict(last, range(1))
     except MissingError:
         rng = np.random.default_rng(recipe.seed)
-        predicted = predict(last, range(1), rng.normal(size=(1, few, 256)))
+        predicted = predict(last, range(1), recipe.input.scale * rng.normal(size=(1, few, 256)))
     return float(predicted["chi"][0, -1])
 
 

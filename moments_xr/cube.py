@@ -48,7 +48,7 @@ VARIABLES: dict[str, Variable] = {
     "log_signal_scale": Variable(("realization", "layer"), "f8", "log of the factor taken out of the signal"),
     "log_noise_scale": Variable(("realization", "layer"), "f8", "log of the factor taken out of the noise"),
     "input_mu2_signal": Variable(
-        ("realization",), "f8", "variance of the standardised input, before the embedding", "μ₂(x⁰)"
+        ("realization",), "f8", "variance of the input, standardised and scaled, before the embedding", "μ₂(x⁰)"
     ),
     "reff_signal": Variable(BY_SITE, "f4", "effective rank of the signal", "r_eff(x)"),
     "reff_noise": Variable(BY_SITE, "f4", "effective rank of the noise", "r_eff(dx)"),

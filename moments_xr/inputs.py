@@ -1,4 +1,4 @@
-"""The input batch of each realization: what its random stream takes from the data set, standardised. numpy only."""
+"""The input batch of each realization: what its random stream takes from the data set, standardised and scaled. numpy only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_dataset(recipe: Recipe) -> datasets.Dataset:
 
 
 def input_batch(recipe: Recipe, realization: int, dataset: datasets.Dataset) -> NDArray[np.float32]:
-    """x⁰ of one realization, standardised: (sample, *space, channel), or (sample, feature) when fully connected.
+    """x⁰ of one realization, standardised, times `input.scale`: (sample, *space, channel), or (sample, feature) when fully connected.
 
     Examples
     --------
@@ -33,4 +33,4 @@ def input_batch(recipe: Recipe, realization: int, dataset: datasets.Dataset) -> 
     (64, 3072)
     """
     samples = dataset.take(sampler(recipe.seed, realization), recipe.input.batch)
-    return datasets.standardise(samples, flatten=recipe.network.kernel == 1)
+    return recipe.input.scale * datasets.standardise(samples, flatten=recipe.network.kernel == 1)

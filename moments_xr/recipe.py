@@ -53,6 +53,7 @@ class Input(Section):
     shape: tuple[Count, ...] | None = Field(None, description="gaussian: [*space, channels], or [features]")
     spectrum: NotNegative | None = Field(None, description="gaussian: exponent a of a power-law spectrum 1/f^a")
     batch: Count = Field(64, description="samples, drawn without replacement")
+    scale: Positive = Field(1.0, description="times the standardised samples")
     fingerprint: str | None = Field(
         None, description="SHA-256 of the data behind `path`; a run checks it, or fills it in"
     )

@@ -94,9 +94,9 @@ def train(
     with Progress([(nodes[block[0][0]], range(len(block))) for block in blocks], progress) as bar:
         for block in blocks:
             nets: list[Net] = [(nodes[name], realization) for name, realization in block]
-            depth = nets[0][0].network.depth
+            depth, scale = nets[0][0].network.depth, nets[0][0].input.scale
             tell = partial(_tell, bar, depth, times[-1])
-            found = train_nets(nets, signal, labels, times, rate, tell)
+            found = train_nets(nets, scale * signal, labels, times, rate, tell)
             for (name, _), accuracy, loss in zip(block, *found, strict=True):
                 trained[name].append((accuracy, loss))
             bar.block_done()

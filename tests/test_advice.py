@@ -7,7 +7,7 @@ from test_cli import shell
 import moments_xr as mx
 from moments_xr.advice import Advice
 from moments_xr.errors import MissingError, RecipeError
-from moments_xr.theory import fixed_point, log_moment_variance
+from moments_xr.theory import fixed_point, log_moment_variance, propagate_variance, residual_growth
 
 
 def recipe(architecture="vanilla", activation="tanh", variance=3.0, bias=0.0, depth=40, width=300, **network):
@@ -37,6 +37,31 @@ def test_chi_at_the_last_layer_is_what_wide_nets_do():
     log_chi = mx.run(asked, progress=False).moments.chi(log=True).sel(site="act", layer=12)
     error = float(log_chi.std()) / np.sqrt(30)
     assert values(mx.advise(asked))["log_chi"] == pytest.approx(float(log_chi.mean()), abs=4 * error + 12 / 400)
+
+
+def test_advice_starts_from_the_inputs_scale():
+    """Narrow inputs grow to the fixed point of a chaotic net, where those of variance 1 are nearly."""
+    asked = recipe(bias=0.1, depth=30)
+    narrow = asked.replace({"input.scale": 0.01})
+    found = values(mx.advise(narrow))
+    log_q = propagate_variance("tanh", 29, 3.0, 0.1, q=3e-4 + 0.1)
+    assert found["signal"] == pytest.approx(log_q[-1] - log_q[0])
+    walk = log_moment_variance("tanh", 30, 300, 3.0, 0.1, q=3e-4 + 0.1)
+    assert found["var_nu2"] == pytest.approx(walk.nu2_signal[-1])
+    assert abs(found["var_mu2"] / values(mx.advise(asked))["var_mu2"] - 1) > 0.01
+    residual = recipe("res", variance=1.0, depth=30)
+    scaled = residual.replace({"input.scale": 3.0})
+    grown = residual_growth("tanh", 30, 1.0, 1.0, p=9.0)
+    assert values(mx.advise(scaled))["signal"] == pytest.approx(grown.log_p[-1] - grown.log_p[0])
+
+
+@pytest.mark.parametrize("scale", [0.2, 3.0])
+def test_residual_nets_with_batch_norm_from_other_inputs(scale):
+    asked = recipe("bn_res", "relu", 2.0, depth=30, width=256).replace({"input.batch": 32, "realizations": 12})
+    asked = asked.replace({"input.scale": scale})
+    log_chi = mx.run(asked, progress=False).moments.chi(log=True).sel(site="sum", layer=30).values
+    predicted = values(mx.advise(asked))["log_chi"]
+    assert predicted == pytest.approx(log_chi.mean(), abs=4 * log_chi.std() / np.sqrt(12) + 0.06)
 
 
 def test_variance_between_nets_is_what_nets_do():

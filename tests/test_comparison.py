@@ -31,6 +31,7 @@ def tanh():
 NETS = [
     ("vanilla", "tanh", {}),
     ("vanilla", "relu", {"weights": "he", "bias_variance": 0.0}),
+    ("vanilla", "tanh", {"scale": 0.1}),
     ("vanilla", "hard_tanh", {"weights": {"law": "orthogonal", "variance": 1.5}}),
     ("vanilla", "gelu", {"weights": {"law": "gaussian", "variance": 2.0}, "dropout": 0.1}),
     ("res", "tanh", {"weights": {"law": "gaussian", "variance": 1.0}}),
@@ -41,7 +42,9 @@ NETS = [
 @pytest.mark.parametrize(("architecture", "activation", "network"), NETS)
 def test_wide_nets_do_what_theory_says(architecture, activation, network):
     """Within four and a half standard errors and what a finite width leaves, O(l/N)."""
-    ds = mx.run(recipe(architecture, activation, **network), progress=False)
+    scale = network.get("scale", 1.0)
+    network = {key: value for key, value in network.items() if key != "scale"}
+    ds = mx.run(recipe(architecture, activation, **network).replace({"input.scale": scale}), progress=False)
     compared = ds.moments.compare_theory(batches=40)
     assert compared["quantity"].values.tolist() == list(mx.analysis.prediction.PREDICTED)
     slack = 3 * compared.layer / 256

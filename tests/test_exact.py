@@ -90,3 +90,18 @@ def test_the_phase_of_the_embedding_matters():
         ).max()
         > 1e-3
     )
+
+
+@pytest.mark.parametrize("scale", [0.25, 8.0])
+def test_a_homogeneous_net_takes_a_scaled_input_out(scale):
+    """ReLU, a power of two: the same bits, but for the scale itself; the noise and χ's two ends are as they were."""
+    changes = {"realizations": 2, "network.architecture": "vanilla", "network.depth": 4, "network.width": 32}
+    one, other = (
+        mx.run(mx.recipe("quickstart", {**changes, "input.scale": factor}), progress=False) for factor in (1.0, scale)
+    )
+    np.testing.assert_array_equal(other.input_mu2_signal, scale**2 * one.input_mu2_signal)
+    difference = mx.get(other, "nu2_signal", log=True) - mx.get(one, "nu2_signal", log=True)
+    np.testing.assert_allclose(difference, 2 * np.log(scale), rtol=1e-12)
+    np.testing.assert_array_equal(mx.get(other, "mu2_noise"), mx.get(one, "mu2_noise"))
+    log_ratio = mx.chi(other, log=True) - mx.chi(one, log=True)
+    np.testing.assert_allclose(log_ratio, 0.0, atol=1e-12)

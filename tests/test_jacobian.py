@@ -10,7 +10,13 @@ from moments_xr.errors import RequestError
 from moments_xr.inputs import input_batch, load_dataset
 from moments_xr.propagation import networks
 from moments_xr.propagation.weights import draw, draw_weights, streams, with_dropout
-from moments_xr.theory import jacobian_moments, propagate_variance, singular_value_density
+from moments_xr.theory import (
+    isometric_point,
+    jacobian_moments,
+    propagate_variance,
+    singular_value_density,
+    variance_map,
+)
 
 
 def recipe(shape=(10,), realizations=2, **network):
@@ -32,10 +38,12 @@ def drawn(of, realization):
     return signal.double(), with_dropout(flow, of.network, of.seed, [realization], torch.device("cpu"))
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.3])
 @pytest.mark.parametrize("law", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu"])
-def test_the_product_of_the_layers_matrices(law, activation):
+def test_the_product_of_the_layers_matrices(law, activation, scale):
     of = recipe(activation=activation, weights={"law": law, "variance": 1.7}, bias_variance=0.3)
+    of = of.replace({"input.scale": scale})
     found = mx.singular_values(of, layers=[2, 5])
     assert found.dims == ("realization", "layer", "index") and found.attrs["symbol"] == "log s"
     row, cube = ACTIVATIONS[activation], mx.run(of)
@@ -128,6 +136,26 @@ def test_relu_spectrum_beside_theory():
     spread = (squares**2).mean(-1) / squares.mean(-1) ** 2 - 1
     predicted = jacobian_moments("relu", depth, 2, 1, "orthogonal").relative_variance
     assert abs(spread.mean() - predicted) < 4.5 * spread.std(ddof=1) / np.sqrt(nets) + 2 * depth**2 / width
+
+
+def test_the_isometric_point_is_isometric_from_inputs_of_its_scale():
+    """tanh, orthogonal weights, 30 layers: relative variance 0.1, where inputs of variance 1 leave ten times as much."""
+    depth, width, nets = 30, 200, 5
+    point = isometric_point("tanh", depth, 0.1)
+    first = variance_map("linear", point.input_scale**2, point.weight_variance, point.bias_variance)
+    assert float(first) == pytest.approx(point.q), "the first pre-activations have variance q*"
+    weights = {"law": "orthogonal", "variance": point.weight_variance}
+    of = recipe((4 * width,), nets, depth=depth, width=width, weights=weights, bias_variance=point.bias_variance)
+
+    def spread(scale):
+        squares = np.exp(2 * mx.singular_values(of.replace({"input.scale": scale})).values[:, 0])
+        return (squares**2).mean(-1) / squares.mean(-1) ** 2 - 1
+
+    narrow, wide = spread(point.input_scale), spread(1.0)
+    # The mean square of one input of 4 · width numbers varies by √(2/4 width), and the relative variance as its square.
+    error = 4.5 * 0.1 * 2 * np.sqrt(2 / (4 * width * nets)) + 0.1 * depth / width
+    assert abs(narrow.mean() - 0.1) < error, narrow
+    assert wide.min() > 1
 
 
 @pytest.mark.parametrize(

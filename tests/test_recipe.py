@@ -120,6 +120,8 @@ BROKEN = [
     # limits
     ({"realizations": 0}, "realizations: 0", "greater than or equal to 1"),
     ({"seed": -1}, "seed: -1", "greater than or equal to 0"),
+    ({"input.scale": 0}, "input.scale: 0", "greater than 0"),
+    ({"input.scale": math.inf}, "input.scale: inf", "finite"),
     ({"input.batch": 0}, "input.batch: 0", "greater than or equal to 1"),
     ({"network.depth": 0}, "network.depth: 0", "greater than or equal to 1"),
     ({"network.width": 0}, "network.width: 0", "greater than or equal to 1"),
@@ -492,7 +494,7 @@ def test_identity_knows_defaults_and_orders():
 
 
 DIFFERENT = {
-    "seed": 1, "input.batch": 9, "input.shape": [21], "input.spectrum": 1.0, "network.architecture": "vanilla", "network.depth": 7,
+    "seed": 1, "input.batch": 9, "input.scale": 0.5, "input.shape": [21], "input.spectrum": 1.0, "network.architecture": "vanilla", "network.depth": 7,
     "network.width": 13, "network.boundary": "zero", "network.weights": {"variance": 2.5}, "network.bias_variance": 0.1,
     "network.epsilon": 0.0, "measure.every": 2, "measure.channels": "all", "measure.moments": ["nu2_signal"],
     "measure.sites": ["act"], "measure.effective_rank": [], "measure.branches": 2, "compute.precision": "float64",

@@ -77,6 +77,19 @@ def test_steps_are_those_of_a_net_of_torch():
             optimiser.step()
 
 
+def test_nets_are_trained_on_scaled_inputs():
+    """Before the first step, the loss of nets that see three times the standardised digits."""
+    sweep = {"input.scale": [1.0, 3.0]}
+    found = mx.train(recipe(sweep=sweep), steps=[0], progress=False)
+    x, y = (torch.from_numpy(array) for array in labelled("digits"))
+    parameters = training.draw_nets([(recipe(), 0)], 64, 10)
+    for scale in sweep["input.scale"]:
+        logits = training.logits(recipe().network, parameters, scale * x.double()[None])[0]
+        loss = torch.nn.functional.cross_entropy(logits, y)
+        # the product is rounded to float32 in training
+        assert float(found.loss.sel({"input.scale": scale}).squeeze()) == pytest.approx(loss.item(), rel=1e-7)
+
+
 def test_nets_do_not_feel_those_trained_beside_them():
     sweep = {"network.depth": [2, 3], "network.weights.variance": [1.0, 2.0]}
     together = mx.train(recipe(2, sweep), steps=[0, 4], rate=0.1, progress=False)

@@ -97,7 +97,7 @@ def propagate_block(
     """Propagate given inputs through given weights, and measure.
 
     `signal` and `noise` are (realization, sample, *space, channel), without a spatial axis when fully connected; the
-    signal is standardised already. `weights` gives what each convolution has in order of use, the embedding first.
+    signal is standardised and scaled already. `weights` gives what each convolution has in order of use, the embedding first.
     """
     network, normed = recipe.network, ARCHITECTURES[recipe.network.architecture].normed
     layer_steps, homogeneous = networks.LAYERS[network.architecture], ACTIVATIONS[network.activation].homogeneous

@@ -116,7 +116,7 @@ def train_nets(
     nets
         Recipes and realizations.
     signal, labels
-        All samples (sample, feature), standardised, and their classes (sample,).
+        All samples (sample, feature), standardised and scaled, and their classes (sample,).
     steps
         After how many steps to look, increasing; the last ends the training.
     rate

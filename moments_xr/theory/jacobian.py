@@ -36,6 +36,8 @@ class IsometricPoint(NamedTuple):
     weight_variance: float
     bias_variance: float
     relative_variance: float
+    input_scale: float
+    """Standard deviation of inputs whose first pre-activations have variance q; `input.scale` of a recipe."""
 
 
 def derivative_moment(activation_of: str | Activation | Function, q: ArrayLike, k: int) -> Array:
@@ -134,8 +136,8 @@ def isometric_point(
 
     On the edge of chaos σ_w² = 1/μ₁(q) and σ_b² = q − σ_w² E φ² for each q; this is the largest q, reached from 0, of no
     larger relative variance. tanh with orthogonal weights: q ≈ √(relative_variance/(8 L)), σ_w² ≈ 1 + 2q, σ_b² ≈ 4q³/3:
-    weights just above 1 and next to no bias. Scale the input, too, so that the first pre-activations have variance q: from
-    inputs of variance 1, tanh needs many layers to come down to q, which alone bring a relative variance of about 1.6.
+    weights just above 1 and next to no bias. Scale the input by `input_scale`, so that the first pre-activations have variance q, too:
+    from inputs of variance 1, tanh needs many layers to come down to q, which alone bring a relative variance of about 1.6.
 
     Parameters
     ----------
@@ -181,7 +183,7 @@ def isometric_point(
     weight_variance = float(1 / derivative_moment(row, q, 1))
     square = float(expectation(lambda y: row.phi(y) ** 2, q, row.kinks).value)
     reached = float(jacobian_moments(row, depth, weight_variance, q, law).relative_variance)
-    return IsometricPoint(q, weight_variance, q - weight_variance * square, reached)
+    return IsometricPoint(q, weight_variance, q - weight_variance * square, reached, float(np.sqrt(square)))
 
 
 def _s_1(law: str) -> float:
