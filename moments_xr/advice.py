@@ -11,8 +11,8 @@ import numpy as np
 from scipy import optimize
 
 from moments_xr.activations import activation
-from moments_xr.analysis.prediction import predict, why_no_prediction
 from moments_xr.errors import MissingError, RecipeError, RequestError
+from moments_xr.prediction import predict, why_no_prediction
 from moments_xr.quantities import ARCHITECTURES
 from moments_xr.recipe import Recipe
 from moments_xr.theory import (
@@ -198,9 +198,7 @@ def _growth(recipe: Recipe) -> tuple[float, float]:
 def _walk(recipe: Recipe) -> LogVariance:
     n, keep = recipe.network, 1 - recipe.network.dropout
     start = recipe.input.scale**2 * n.weights.variance / keep + n.bias_variance
-    return log_moment_variance(
-        n.activation, n.depth, n.width, n.weights.variance, n.bias_variance, q=start, keep=keep
-    )
+    return log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance, q=start, keep=keep)
 
 
 def _values(facts: Iterable[Fact]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_wide_nets_do_what_theory_says(architecture, activation, network):
     network = {key: value for key, value in network.items() if key != "scale"}
     ds = mx.run(recipe(architecture, activation, **network).replace({"input.scale": scale}), progress=False)
     compared = ds.moments.compare_theory(batches=40)
-    assert compared["quantity"].values.tolist() == list(mx.analysis.prediction.PREDICTED)
+    assert compared["quantity"].values.tolist() == list(mx.prediction.PREDICTED)
     slack = 3 * compared.layer / 256
     excess = (abs(compared.difference) - slack) / compared.standard_error
     assert float(excess.max()) < 4.5, excess.max("layer").values
@@ -66,7 +66,7 @@ def test_nets_are_compared_with_the_prediction_for_their_own_inputs(tanh):
     own, few, one = (tanh.moments.compare_theory(batches=n).sel(quantity="q", layer=1) for n in (40, 8, 1))
     assert float(own.standard_error) < float(few.standard_error)
     assert abs(float(own.residual)) < 4.5 and np.isnan(one.residual)
-    theory = mx.analysis.prediction.predict(recipe(), range(40)).q.sel(layer=1)
+    theory = mx.prediction.predict(recipe(), range(40)).q.sel(layer=1)
     net_by_net = tanh.moments.get("nu2_signal", log=True).sel(site="conv", layer=1) - theory
     assert float(own.standard_error) == pytest.approx(float(net_by_net.std(ddof=1)) / np.sqrt(40))
 

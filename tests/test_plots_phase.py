@@ -6,10 +6,10 @@ import pytest
 
 import moments_xr as mx
 from moments_xr.analysis.depth_scale import fit_depth_scale
-from moments_xr.analysis.prediction import predict
 from moments_xr.plots.correlations import correlation, depth_scale
 from moments_xr.plots.phase import phase_diagram
 from moments_xr.plots.save import save
+from moments_xr.prediction import predict
 from moments_xr.recipe import Recipe
 from moments_xr.theory import critical_line, fixed_point
 

@@ -219,7 +219,7 @@ def test_figures_of_other_sweeps_are_refused(tanh, widths, explosive):
 
 @pytest.mark.parametrize("name", ["theory_widths", "batch_norm_explodes", "residual", "isometry"])
 def test_recipes_have_a_theory(name):
-    from moments_xr.analysis.prediction import why_no_prediction
+    from moments_xr.prediction import why_no_prediction
 
     shipped = mx.recipe(name)
     assert "minute" in shipped.description

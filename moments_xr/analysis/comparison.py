@@ -13,11 +13,11 @@ from scipy import optimize, stats
 
 from moments_xr.analysis.growth import by_depth, fit_growth
 from moments_xr.analysis.lognormal import fit_lognormal
-from moments_xr.analysis.prediction import PREDICTED, predict, why_no_prediction
 from moments_xr.analysis.realizations import INTERVAL, LEVEL, central_moments, described, fitted
 from moments_xr.analysis.sensitivity import architecture, chi, get, increments, only_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
+from moments_xr.prediction import PREDICTED, predict, why_no_prediction
 from moments_xr.recipe import Recipe
 from moments_xr.theory.batch_norm import explosion_rate
 from moments_xr.theory.phase import fixed_point

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,13 @@ from moments_xr.analysis.sensitivity import only_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
+FURTHER_ORDERS = 0.025
+"""What further orders of the law may change the rate 1/ξ by, relative to it: in quadrature in its interval."""
+
 LEFT = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """The fit begins where such a share of the way to the deepest layer's correlation is left, the first that is precise."""
 
-PRECISE = 0.05
+PRECISE = 0.1
 """Half-width of a precise fit's interval, relative to the rate 1/ξ."""
 
 LAYERS, REALIZATIONS = 8, 8
@@ -30,6 +33,9 @@ LAYERS, REALIZATIONS = 8, 8
 
 SCALES = 3.0
 """Fewest depth scales that the fitted layers must span."""
+
+TOLD = float(stats.chi2.ppf(LEVEL, 1))
+"""Sum of squared residuals by which a fitted c* needs to be better than c* = 1."""
 
 SEEN = 3.0
 """Standard errors by which the correlation must change over the depth."""
@@ -72,13 +78,14 @@ Array = NDArray[Any]
 def fit_depth_scale(ds: xr.Dataset, site: str = "conv") -> xr.Dataset:
     """Depth scale ξ_c of |c^l − c*| ∝ e^{−l/ξ_c}, fitted to the measured correlations of pairs; theory isn't asked.
 
-    Far from its fixed point a correlation moves faster than that, so the law has its next order: from one measured layer
-    to the next the distance d = c* − c becomes χ d/(1 + κ d), with χ = e^{−1/ξ_c}; where φ' jumps at a kink (ReLU), the
-    better of this and χ d/(1 + κ √d)². At χ = 1 these are the power laws 1/l and 1/l² of the edge of chaos. c*, χ and κ
-    are fitted to the mean over realizations and pairs, each step weighted by its scatter over realizations, from the
-    layer on where 1/32 of the way is left or, as long as the interval isn't within 5 % of 1/ξ_c or the layers span
-    fewer than three ξ_c, 1/16, … ½ of it. Intervals come from leaving groups of realizations out in turn. Further orders make ξ_c up to some 5 % too small where layers span
-    only few depth scales, beyond what the interval holds.
+    Far from its fixed point a correlation moves faster than that, so the law has its next orders: from one measured layer
+    to the next the distance d = c* − c becomes χ d/(1 + κ d), with χ = e^{−1/ξ_c}, and where φ' jumps at a kink (ReLU) and
+    c* = 1, χ d/(1 + κ d + κ' √d). At χ = 1 these are the power laws 1/l and 1/l² of the edge of chaos. Without dropout,
+    samples that are alike stay so: c* = 1, unless a fitted c* is better beyond chance, or at 1 distances grow. χ and κ are fitted to
+    the mean over realizations and pairs, each step weighted by its scatter over realizations, from the layer on where
+    1/32 of the way is left or, as long as the interval isn't within 10 % of 1/ξ_c or the layers span fewer than three ξ_c,
+    1/16, … ½ of it. Intervals come from leaving groups of realizations out in turn and, in quadrature, 2.5 % of 1/ξ_c for
+    further orders: curves of infinitely wide nets of the shipped recipes are fitted within 3.2 %.
 
     Parameters
     ----------
@@ -93,7 +100,7 @@ def fit_depth_scale(ds: xr.Dataset, site: str = "conv") -> xr.Dataset:
 
     * `xi`, the depth scale ξ_c; `status`, `ok` or why it is NaN. Where layers are too few to bound it, `xi_high` is
       infinite and `xi_low` still bounds it from below: infinite too, if no exponential decay is in the interval.
-    * `limit`, the fitted c*, NaN with ξ_c.
+    * `limit`, c*, NaN with ξ_c; exactly 1, and its interval with it, where it isn't told from 1.
     * `correlation` at the deepest layer, and its t interval.
 
     Realizations that are undefined at any layer (dead nets) are left out.
@@ -125,8 +132,8 @@ def fit_depth_scale(ds: xr.Dataset, site: str = "conv") -> xr.Dataset:
         raise RequestError(
             "a depth scale is fitted to evenly spaced layers, and these aren't: select layers in equal steps"
         )
-    jumps = _slope_jumps(told(ds, "activation"))
-    fit = partial(depth_scale, spacing=int(spacing[0]) if len(spacing) else 1, powers=(1, 2) if jumps else (1,))
+    jumps, alike = _slope_jumps(told(ds, "activation")), told(ds, "dropout", 0) == 0
+    fit = partial(depth_scale, spacing=int(spacing[0]) if len(spacing) else 1, jumps=jumps, alike=alike)
     rows = curves(values).drop_attrs()
     signature = f"(r,l)->{','.join(['()'] * len(OUTPUTS))}"
     found = fitted(np.vectorize(fit, signature=signature), OUTPUTS, rows, core_dims=[["realization", "layer"]])
@@ -148,7 +155,7 @@ def _slope_jumps(activation: str | None) -> bool:
     return not np.allclose(below, above)
 
 
-def depth_scale(rows: Array, spacing: int = 1, powers: Sequence[int] = (1,)) -> tuple[float, ...]:
+def depth_scale(rows: Array, spacing: int = 1, jumps: bool = False, alike: bool = True) -> tuple[float, ...]:
     """Values of `OUTPUTS` from independent curves of correlations.
 
     Parameters
@@ -157,8 +164,10 @@ def depth_scale(rows: Array, spacing: int = 1, powers: Sequence[int] = (1,)) -> 
         Correlations (realization, layer); those that are NaN are left out.
     spacing
         Layers from one to the next.
-    powers
-        Powers p of the corrected laws d → χ d/(1 + κ d^{1/p})^p among which the best is taken.
+    jumps
+        Whether φ' jumps.
+    alike
+        Whether samples that are alike stay so.
     """
     rows = rows[np.isfinite(rows).all(-1)]
     nothing = [np.nan] * 6
@@ -172,11 +181,11 @@ def depth_scale(rows: Array, spacing: int = 1, powers: Sequence[int] = (1,)) -> 
         return (*nothing, *correlation, 3)
     for left in LEFT:
         first = min(int(np.argmax(abs(mean - mean[-1]) <= left * abs(mean[0] - mean[-1]))), len(mean) - LAYERS)
-        limit, half_limit, rate, half_rate = _estimate(rows[:, first:], powers)
+        limit, half_limit, rate, half_rate = _estimate(rows[:, first:], jumps, alike)
         scales = (len(mean) - 1 - first) * rate
         if half_rate <= PRECISE * rate and scales >= SCALES:
             break
-    rate, half_rate = rate / spacing, half_rate / spacing
+    rate, half_rate = rate / spacing, np.hypot(half_rate, FURTHER_ORDERS * rate) / spacing
     low = 1 / (rate + half_rate) if rate + half_rate > 0 else np.inf
     if rate <= half_rate or scales < SCALES:
         return (np.nan, low, np.inf, *nothing[3:], *correlation, 5 if rate <= half_rate else 4)
@@ -184,35 +193,44 @@ def depth_scale(rows: Array, spacing: int = 1, powers: Sequence[int] = (1,)) -> 
     return (1 / rate, low, 1 / (rate - half_rate), *interval, *correlation, 0)
 
 
-def _estimate(rows: Array, powers: Sequence[int]) -> tuple[float, float, float, float]:
+def _estimate(rows: Array, jumps: bool, alike: bool) -> tuple[float, float, float, float]:
     """c* and the rate 1/ξ per step, each with half its interval."""
     error = np.sqrt(np.diff(rows, axis=1).var(0, ddof=1) / len(rows) + ROUNDING**2)
-    best, _, power = min((_fit(rows.mean(0), error, power) for power in powers), key=lambda fit: fit[1])
-    groups = np.array_split(np.arange(len(rows)), min(GROUPS, len(rows)))
-    left_out = np.array([_fit(np.delete(rows, group, axis=0).mean(0), error, power, best)[0] for group in groups])
-    return best[0], _half_interval(left_out[:, 0]), -np.log(best[1]), _half_interval(np.log(left_out[:, 1]))
+    mean, groups = rows.mean(0), np.array_split(np.arange(len(rows)), min(GROUPS, len(rows)))
+
+    def estimate(fit: Callable[..., tuple[Array, float]]) -> tuple[float, tuple[float, float, float, float]]:
+        best, cost = fit(mean)
+        left_out = np.array([fit(np.delete(rows, group, axis=0).mean(0), start=best)[0] for group in groups])
+        return cost, (best[0], _half_interval(left_out[:, 0]), best[1], _half_interval(left_out[:, 1]))
+
+    cost, free = estimate(partial(_fit, error=error))
+    if alike:
+        cost_to_one, to_one = estimate(partial(_fit, error=error, limit=1.0, jumps=jumps))
+        if cost_to_one < cost + TOLD and to_one[2] + to_one[3] > 0:
+            return to_one
+    return free
 
 
-Fit = tuple[Array, float, int]
-
-
-def _fit(mean: Array, error: Array, power: int, start: Array | None = None) -> Fit:
-    """c*, χ and κ, the sum of squared residuals, and the power."""
+def _fit(
+    mean: Array, error: Array, limit: float | None = None, jumps: bool = False, start: Array | None = None
+) -> tuple[Array, float]:
+    """c*, the rate and the corrections, of a law to this limit or to a fitted one; and the sum of squared residuals."""
 
     def residuals(parameters: Array) -> Array:
-        limit, slope, bend = parameters
-        distance = limit - mean[:-1]
-        if power == 1:
-            following = slope * distance / (1 + bend * distance)
-        else:
-            following = slope * distance / (1 + bend * abs(distance) ** (1 / power)) ** power
-        return np.asarray((mean[1:] - limit + following) / error)
+        to, rate, bend, *root = (limit, *parameters) if limit is not None else parameters
+        distance = to - mean[:-1]
+        bending = 1 + bend * distance + sum(root) * np.sqrt(abs(distance))
+        return np.asarray((mean[1:] - to + np.exp(-rate) * distance / bending) / error)
 
-    starts = [np.array([mean[-1], slope, 0.0]) for slope in (0.5, 0.9, 0.98)] if start is None else [start]
-    bounds = ([-1, 1e-3, -0.4], [1, 1.5, 50])
-    fits = [optimize.least_squares(residuals, at, bounds=bounds, x_scale=(0.1, 0.1, 1)) for at in starts]
+    chosen = slice(int(limit is not None), 3 + jumps)
+    bounds = np.array([(-1.0, 1.0), (-0.4, 7.0), (-0.4, 50.0), (0.0, 50.0)])[chosen]
+    scale = np.array([max(float(error[-1]), ROUNDING), 0.1, 1.0, 1.0])[chosen]
+    starts = [np.array([mean[-1], rate, 0.1, 0.1]) for rate in (0.7, 0.1, 0.02)] if start is None else [start]
+    starts = [np.clip(at[chosen], *bounds.T) for at in starts]
+    fits = [optimize.least_squares(residuals, at, bounds=bounds.T, x_scale=scale) for at in starts]
     best = min(fits, key=lambda fit: fit.cost)
-    return best.x, 2 * float(best.cost), power
+    parameters = best.x if limit is None else np.array([limit, *best.x])
+    return parameters, 2 * float(best.cost)
 
 
 def _half_interval(left_out: Array) -> float:

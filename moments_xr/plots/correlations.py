@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from moments_xr.analysis.depth_scale import fit_depth_scale
 from moments_xr.analysis.network import fact
-from moments_xr.analysis.prediction import predict
 from moments_xr.analysis.sensitivity import select_site
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.plots import elements
 from moments_xr.plots.nodes import Node, nodes_of
 from moments_xr.plots.panels import Guide, Part, profile
 from moments_xr.plots.theme import Backend, Line, chosen_backend, layout, panel, ramp, symbol
+from moments_xr.prediction import predict
 from moments_xr.recipe import Recipe
 from moments_xr.theory.phase import fixed_point
 

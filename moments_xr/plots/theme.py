@@ -202,7 +202,9 @@ def _finish(plot: Any, element: hv.Overlay) -> None:
             axis.set_major_formatter("{x:g}")
     _legend(axes)
     if axes.get_title():
-        axes.text(0.98, 0.95, axes.get_title(), transform=axes.transAxes, ha="right", va="top", fontsize=7, color=GREY)
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}  # readable over curves
+        words = {"ha": "right", "va": "top", "fontsize": 7, "color": GREY, "bbox": box}
+        axes.text(0.98, 0.95, axes.get_title(), transform=axes.transAxes, **words)
         axes.set_title("")
 
 

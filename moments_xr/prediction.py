@@ -55,7 +55,7 @@ def predict(recipe: Recipe, realizations: Sequence[int] = range(8), inputs: NDAr
     Examples
     --------
     >>> import moments_xr as mx
-    >>> from moments_xr.analysis.prediction import predict
+    >>> from moments_xr.prediction import predict
     >>> recipe = mx.recipe("quickstart", {"network.architecture": "vanilla", "network.depth": 4})
     >>> predict(recipe, range(2)).chi.sizes["layer"]
     4
