@@ -54,13 +54,13 @@ WIDE = [
 
 @pytest.mark.parametrize(("activation", "variance", "bias", "dropout"), WIDE)
 def test_infinitely_wide_nets_are_fitted_within_what_further_orders_may_change(activation, variance, bias, dropout):
-    """The exact c-map over pairs of the recipes' inputs, of both phases and with kinks, to 3.5 %; no noise, so any fit is precise."""
+    """The exact c-map over pairs of the recipes' inputs, of both phases and with kinks, to 4.5 %; no noise, so any fit is precise."""
     changes = {"sweep": None, "network.activation": activation, "network.bias_variance": bias}
     changes |= {"network.weights": {"law": "gaussian", "variance": variance}, "network.dropout": dropout}
     rows = predict(mx.recipe("edge_of_chaos", changes), range(16)).correlation.values
     xi, low, high, *_ = depth_scale(rows, jumps=activation == "relu", alike=dropout == 0)
     truth = float(fixed_point(activation, variance, bias, 1 - dropout).xi_c)
-    assert xi == pytest.approx(truth, rel=0.035) and 0.05 * xi < high - low < 0.2 * xi
+    assert xi == pytest.approx(truth, rel=0.045) and 0.05 * xi < high - low < 0.2 * xi
 
 
 def test_without_noise_the_law_is_recovered():
@@ -80,7 +80,7 @@ def test_measured_layers_may_be_apart():
 def test_critical_decay_has_no_depth_scale(power):
     rows = chains(1, np.inf, bend=0.5, noise=0.01, power=power)
     found = fit_depth_scale(cube(rows, "tanh" if power == 1 else "relu"))
-    assert np.isnan(found.xi) and np.isnan(found.limit) and np.isposinf(found.xi_high) and found.xi_low > 15
+    assert np.isnan(found.xi) and np.isnan(found.limit) and np.isposinf(found.xi_high) and 15 < found.xi_low < 60
     assert found.status.item().startswith(("no exponential decay", "too shallow"))
 
 

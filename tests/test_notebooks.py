@@ -46,18 +46,19 @@ NOTEBOOKS = {
         r"γ 0\.206",
         r"all NaN: True",
     ),
-    "10_trainable_depth": (
+    "11_trainable_depth": (
         r"1\.0  ordered +6 ξ_c = 22$",
         r"4\.0  chaotic +6 ξ_c = 42$",
         r"^before training 0\.1\d, depth 10 after it 0\.8\d",
     ),
-    "08_batch_norm_and_residual": (
+    "08_batch_norm_explodes": (
         r"^relu +0\.20\d+ +0\.2\d+ +0\.2\d+ +0\.2098",
         r"^tanh +0\.09\d+ .* 0\.0915",
         r"^elu +0\.05\d+ .* 0\.0527",
     ),
-    "09_dynamical_isometry": (
-        r"100 layers: q\* = 0\.0118, σ_w² = 1\.0232",
+    "09_residual_nets": (r"100 units: at most 0\.0256 with tanh, 0\.0201 with ReLU",),
+    "10_dynamical_isometry": (
+        r"100 layers: q\* = 0\.0118, σ_w² = 1\.0232.* deviation 0\.1075",
         r"can't be had with relu and orthogonal weights",
         r"ReLU: 50% of the directions lost",
     ),

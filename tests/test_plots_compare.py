@@ -9,6 +9,7 @@ from scipy import stats
 
 import moments_xr as mx
 from moments_xr.plots.compare import compare
+from moments_xr.plots.nodes import nodes_of, telling
 from moments_xr.plots.theme import ramp
 
 
@@ -96,6 +97,20 @@ def test_two_swept_keys_label_the_curves(small):
     tree = mx.run(small(realizations=2, sweep=sweep), progress=False)
     (panel,) = compare(tree, "chi", backend="bokeh")
     assert list(curves(panel)) == [f"N = {width}, batch = {batch}" for width in (4, 6) for batch in (4, 8)]
+
+
+def test_keys_that_others_decide_are_not_in_labels(cubes):
+    """Activation and law of the weights tell the nets apart; each activation has its variance."""
+    points = [
+        {"network.activation": activation, "network.weights.law": law, "network.weights.variance": variance}
+        for activation, variance in (("relu", 2.0), ("tanh", 1.0))
+        for law in ("gaussian", "orthogonal")
+    ]
+    nodes = {str(k): cubes["vanilla"].assign_coords(point) for k, point in enumerate(points)}
+    labels = [node.label for node in nodes_of(nodes, "bokeh")]
+    assert labels == ["relu, gaussian", "relu, orthogonal", "tanh, gaussian", "tanh, orthogonal"]
+    product = [{"a.b": 1, "c.d": 2}, {"a.b": 1, "c.d": 3}, {"a.b": 4, "c.d": 2}]
+    assert telling(product) == product and telling(product[:1]) == product[:1]
 
 
 def test_cubes_by_name_and_text_values(cubes, small):

@@ -14,7 +14,7 @@ from scipy import stats
 from moments_xr.analysis.realizations import LEVEL
 from moments_xr.plots import elements
 from moments_xr.plots.compare import LABELLED, SOME
-from moments_xr.plots.nodes import node_label
+from moments_xr.plots.nodes import node_label, telling
 from moments_xr.plots.theme import BLUE, Backend, Line, ramp
 
 Array = NDArray[Any]
@@ -53,10 +53,11 @@ def compared(found: xr.Dataset, backend: Backend) -> list[Compared]:
     there = [(point, found.sel(point)) for point in points]
     drawn = [(point, one) for point, one in there if measured(one, "measured") or measured(one, "constant_measured")]
     colours = ramp(len(drawn)) if keys else [BLUE] * len(drawn)
+    told_apart = telling([point for point, _ in drawn])
     labelled = np.linspace(0, len(drawn) - 1, len(drawn) if len(drawn) <= LABELLED else SOME).round()
     return [
-        Compared(node_label(point, "", backend) if k in labelled else "", colour, one, point)
-        for k, ((point, one), colour) in enumerate(zip(drawn, colours, strict=True))
+        Compared(node_label(shown, "", backend) if k in labelled else "", colour, one, point)
+        for k, ((point, one), colour, shown) in enumerate(zip(drawn, colours, told_apart, strict=True))
     ]
 
 

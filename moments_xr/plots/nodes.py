@@ -66,7 +66,11 @@ def nodes_of(tree: xr.DataTree | xr.Dataset | Mapping[str, xr.Dataset], backend:
         told = [_point(ds) for ds in tree.values()]
         if told[0] and all(point.keys() == told[0].keys() for point in told) and _differ(told):
             swept = [(name, ds, point) for (name, ds, _), point in zip(swept, told, strict=True)]
-    found = [Node(name, node_label(point, name, backend), ds, point) for name, ds, point in swept]
+    told_apart = telling([point for _, _, point in swept])
+    found = [
+        Node(name, node_label(shown, name, backend), ds, point)
+        for (name, ds, point), shown in zip(swept, told_apart, strict=True)
+    ]
     nodes = [node for node in found if node.ds.sizes.get("realization") != 0 and node.ds.sizes.get("layer") != 0]
     if not nodes:
         raise MissingError("compare: no node has a finished realization")
@@ -80,6 +84,16 @@ def _point(ds: xr.Dataset) -> dict[str, Any]:
 
 def _differ(told: list[dict[str, Any]]) -> bool:
     return len({str(point) for point in told}) == len(told)
+
+
+def telling(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points by the swept keys that tell them apart: later keys that the others decide are left out."""
+    kept = list(points[0]) if points else []
+    for key in reversed(kept.copy()) if len(points) > 1 else ():
+        fewer = [other for other in kept if other != key]
+        if _differ([{other: point.get(other) for other in fewer} for point in points]):
+            kept = fewer
+    return [{key: value for key, value in point.items() if key in kept} for point in points]
 
 
 def node_label(point: dict[str, Any], name: str, backend: Backend) -> str:
