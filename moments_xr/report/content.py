@@ -146,7 +146,8 @@ def facts(ds: xr.Dataset, results: Results | None = None) -> dict[str, str]:
         if kind.normed:
             said["batch norm"] = f"ε = {network.epsilon:g}"
         shape = f" of shape {' × '.join(map(str, data.shape))}" if data.shape else ""
-        said["input"] = f"{data.dataset}{shape}, batch of {data.batch}"
+        scale = f", times {data.scale:g}" if data.scale != 1 else ""
+        said["input"] = f"{data.dataset}{shape}{scale}, batch of {data.batch}"
     else:
         said["depth"] = measured
         if "channel" in ds.sizes:
