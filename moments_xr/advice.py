@@ -12,7 +12,7 @@ from scipy import optimize
 
 from moments_xr.activations import activation
 from moments_xr.errors import MissingError, RecipeError, RequestError
-from moments_xr.prediction import predict, why_no_prediction
+from moments_xr.prediction import first_variance, predict, why_no_prediction
 from moments_xr.quantities import ARCHITECTURES
 from moments_xr.recipe import Recipe
 from moments_xr.theory import (
@@ -147,7 +147,7 @@ def _described(recipe: Recipe) -> str:
 
 def _point(recipe: Recipe) -> FixedPoint:
     n = recipe.network
-    return fixed_point(n.activation, n.weights.variance, n.bias_variance, 1 - n.dropout)
+    return fixed_point(n.activation, n.weights.variance, n.bias_variance, 1 - n.dropout, first_variance(recipe))
 
 
 def _facts(recipe: Recipe) -> Iterator[Fact]:
@@ -184,21 +184,22 @@ def _facts(recipe: Recipe) -> Iterator[Fact]:
 
 
 def _growth(recipe: Recipe) -> tuple[float, float]:
-    """Growth over the depth of the log of the signal's variance, from that of the input, and of that of the noise."""
-    n, start = recipe.network, recipe.input.scale**2
+    """Growth over the depth of log q, from the first pre-activations on (of log p of the input, if residual), and of the noise's log."""
+    n = recipe.network
     weight, bias, keep = n.weights.variance, n.bias_variance, 1 - n.dropout
     if n.architecture == "res":
-        grown = residual_growth(n.activation, n.depth, weight / keep, weight / keep, bias, bias, start)
+        grown = residual_growth(n.activation, n.depth, weight / keep, weight / keep, bias, bias, recipe.input.scale**2)
         return float(grown.log_p[-1] - grown.log_p[0]), float(grown.log_gain[-1])
-    log_q = propagate_variance(n.activation, n.depth - 1, weight, bias, keep, start * weight / keep + bias)
+    log_q = propagate_variance(n.activation, n.depth - 1, weight, bias, keep, first_variance(recipe))
     slope = kernels(n.activation).slope_square(np.exp(np.clip(log_q, *LOG_Q_RANGE)))
     return float(log_q[-1] - log_q[0]), float(n.depth * np.log(weight / keep) + np.log(slope).sum())
 
 
 def _walk(recipe: Recipe) -> LogVariance:
-    n, keep = recipe.network, 1 - recipe.network.dropout
-    start = recipe.input.scale**2 * n.weights.variance / keep + n.bias_variance
-    return log_moment_variance(n.activation, n.depth, n.width, n.weights.variance, n.bias_variance, q=start, keep=keep)
+    n, start = recipe.network, first_variance(recipe)
+    return log_moment_variance(
+        n.activation, n.depth, n.width, n.weights.variance, n.bias_variance, start, 1 - n.dropout
+    )
 
 
 def _values(facts: Iterable[Fact]) -> dict[str, Any]:

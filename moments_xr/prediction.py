@@ -112,6 +112,12 @@ def _one(recipe: Recipe, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
     return {name: values[np.array(recipe.layers) - 1] for name, values in found.items()}
 
 
+def first_variance(recipe: Recipe) -> float:
+    """Variance q of the pre-activations of layer 1 of a net without batch norm: σ_w² scale²/ρ + σ_b²."""
+    n = recipe.network
+    return recipe.input.scale**2 * n.weights.variance / (1 - n.dropout) + n.bias_variance
+
+
 def why_no_prediction(recipe: Recipe, convolutions: bool = False) -> str | None:
     """Why there is no mean-field theory of this net here; None if there is. Of phases there is of `convolutions` too."""
     network = recipe.network

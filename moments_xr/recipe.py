@@ -68,6 +68,10 @@ class Input(Section):
                 raise ValueError(
                     f"input.{key}: {getattr(self, key)} goes with data set 'gaussian' only, not '{self.dataset}'"
                 )
+        if not 1e-12 <= self.scale <= 1e12:
+            raise ValueError(
+                f"input.scale: {self.scale:g} needs to be from 1e-12 to 1e12, or squares leave single precision"
+            )
         if on_disk and self.path is None:
             raise ValueError(f"input.path: missing; data set '{self.dataset}' is read from disk")
         if not on_disk and self.fingerprint is not None:

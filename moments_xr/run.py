@@ -57,6 +57,7 @@ def run(
     if given is not None:
         input_ = {"dataset": "array", "path": IN_MEMORY, "batch": recipe.input.batch}
         input_["fingerprint"] = datasets.fingerprint_array(data)
+        input_ |= recipe.input.model_dump(include={"scale"}, exclude_unset=True)
         recipe = Recipe(**(recipe.model_dump(mode="json", exclude_unset=True) | {"input": input_}))
     nodes, sources = _with_data(recipe.nodes(), given)
     if store is None:
@@ -86,7 +87,7 @@ def _with_data(
     recipes, sources = {}, {}
     for name, node in nodes.items():
         i = node.input
-        key = i.model_dump_json(exclude={"batch", "fingerprint"})
+        key = i.model_dump_json(exclude={"batch", "scale", "fingerprint"})
         if key not in read:
             source = given or datasets.load(i.dataset, path=i.path, shape=i.shape, spectrum=i.spectrum)
             read[key] = source, None if i.path in (None, IN_MEMORY) else datasets.fingerprint(i.dataset, i.path)

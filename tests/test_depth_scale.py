@@ -127,3 +127,12 @@ def test_nets_have_the_depth_scale_of_theory():
     found = fit_depth_scale(mx.run(recipe, progress=False))
     assert found.xi.squeeze() == pytest.approx(1.313, rel=0.1)
     assert found.sizes == {"network.weights.variance": 1}
+
+
+@pytest.mark.parametrize(("xi", "spacing"), [(1, 10), (1, 20), (2, 20), (0.1, 1)])
+def test_what_is_over_within_a_step_has_no_depth_scale(xi, spacing):
+    """A rate of which only a step or two is seen is not told from a faster one."""
+    start = 0.5 + 0.02 * np.random.default_rng(0).normal(size=(24, 1))
+    rows = 1 - start * np.exp(-spacing * np.arange(12) / xi)
+    found = depth_scale(rows, spacing=spacing)
+    assert np.isnan(found[:6]).all() and found[-1] == 6

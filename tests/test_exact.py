@@ -105,3 +105,14 @@ def test_a_homogeneous_net_takes_a_scaled_input_out(scale):
     np.testing.assert_array_equal(mx.get(other, "mu2_noise"), mx.get(one, "mu2_noise"))
     log_ratio = mx.chi(other, log=True) - mx.chi(one, log=True)
     np.testing.assert_allclose(log_ratio, 0.0, atol=1e-12)
+
+
+def test_given_data_are_scaled_too():
+    data = np.random.default_rng(0).normal(size=(40, 6))
+    changes = {"realizations": 2, "network.depth": 2, "network.width": 8, "input.batch": 16, "input.scale": 0.5}
+    recipe = mx.recipe("quickstart", changes)
+    alone = mx.run(recipe, data=data, progress=False)
+    np.testing.assert_allclose(alone.input_mu2_signal, 0.25, rtol=1e-5)
+    assert mx.Recipe.from_json(alone.attrs["recipe"]).input.scale == 0.5
+    swept = mx.run(recipe.replace({"sweep": {"input.scale": [0.5, 1.0]}}), data=data, progress=False)
+    np.testing.assert_array_equal(swept["input.scale=0.5"]["input_mu2_signal"], alone.input_mu2_signal)

@@ -114,3 +114,18 @@ def test_nothing_is_computed_until_asked(function):
     with dask.config.set(scheduler=refuse):
         lazy = function(walks(5000, 3).chunk(realization=77))
     assert dask.is_dask_collection(lazy)
+
+
+def test_moments_are_summed_in_double_precision_and_empty_chunks_count_nothing():
+    values = (1000 + np.random.default_rng(0).normal(size=(50, 3))).astype("f4")
+    single, double = (
+        realizations.central_moments(xr.DataArray(x, dims=("realization", "layer")))
+        for x in (values, values.astype("f8"))
+    )
+    xr.testing.assert_identical(single, double)
+    chunked = xr.DataArray(
+        dask.array.from_array(values.astype("f8"), chunks=((20, 0, 30), (3,))), dims=("realization", "layer")
+    )
+    xr.testing.assert_allclose(realizations.central_moments(chunked).compute(), double)
+    nothing = realizations.central_moments(chunked.isel(realization=slice(0, 0)).compute())
+    assert not nothing["count"].any() and not nothing["mean"].isnull().any()

@@ -122,6 +122,7 @@ BROKEN = [
     ({"seed": -1}, "seed: -1", "greater than or equal to 0"),
     ({"input.scale": 0}, "input.scale: 0", "greater than 0"),
     ({"input.scale": math.inf}, "input.scale: inf", "finite"),
+    ({"input.scale": 1e13}, "input.scale: 1e+13", "from 1e-12 to 1e12"),
     ({"input.batch": 0}, "input.batch: 0", "greater than or equal to 1"),
     ({"network.depth": 0}, "network.depth: 0", "greater than or equal to 1"),
     ({"network.width": 0}, "network.width: 0", "greater than or equal to 1"),

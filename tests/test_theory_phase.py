@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import moments_xr as mx
 from moments_xr.activations import ACTIVATIONS, Activation
 from moments_xr.errors import RequestError
 from moments_xr.theory import (
@@ -161,3 +162,18 @@ def test_impossible_parameters_are_refused():
         critical_line("tanh", [0.1, -1])
     with pytest.raises(RequestError, match=r"'thanh' is not an activation"):
         fixed_point("thanh", 1.0)
+
+
+def test_the_start_decides_between_several_fixed_points():
+    """GELU at (3, 0.001): narrow signals converge to an ordered fixed point, those of variance 3 diverge."""
+    narrow, wide = fixed_point("gelu", 3.0, 0.001, q=0.031), fixed_point("gelu", 3.0, 0.001, q=3.001)
+    assert (narrow.phase, narrow.variance) == ("ordered", "converges") and wide.variance == "diverges"
+    log_q = propagate_variance("gelu", 400, 3.0, 0.001, q=0.031)
+    assert np.exp(log_q[-1]) == pytest.approx(float(narrow.q), rel=1e-6)
+    advice = mx.advise(
+        mx.recipe("isometry", {"sweep": None, "network.activation": "gelu", "network.weights": {"law": "gaussian", "variance": 3.0},
+                               "network.bias_variance": 0.001, "input.scale": 0.1})
+    )  # fmt: skip
+    assert advice.facts[0].value == "ordered"
+    with pytest.raises(RequestError, match="q: 0 is the variance"):
+        fixed_point("tanh", 1.0, q=0)

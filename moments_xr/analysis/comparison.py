@@ -17,7 +17,7 @@ from moments_xr.analysis.realizations import INTERVAL, LEVEL, central_moments, d
 from moments_xr.analysis.sensitivity import architecture, chi, get, increments, only_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
-from moments_xr.prediction import PREDICTED, predict, why_no_prediction
+from moments_xr.prediction import PREDICTED, first_variance, predict, why_no_prediction
 from moments_xr.recipe import Recipe
 from moments_xr.theory.batch_norm import explosion_rate
 from moments_xr.theory.phase import fixed_point
@@ -152,7 +152,7 @@ def _output(ds: xr.Dataset, name: str) -> xr.DataArray:
 def _correlation(ds: xr.Dataset) -> xr.DataArray:
     if "pair_correlation" not in ds:
         raise MissingError("the cube has no correlations of pairs: measure them with measure.pairs")
-    return only_site(ds, "conv")["pair_correlation"].mean("pair")
+    return only_site(ds, "conv")["pair_correlation"].astype("f8").mean("pair")
 
 
 MEASURED: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
@@ -230,7 +230,8 @@ def _gamma(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | 
     if network.architecture == "bn_ff":
         rate: xr.DataArray | float = 0.5 * np.log(explosion_rate(network.activation, recipe.input.batch))
     elif network.architecture == "vanilla":
-        point = fixed_point(network.activation, network.weights.variance, network.bias_variance, 1 - network.dropout)
+        laws = (network.weights.variance, network.bias_variance, 1 - network.dropout)
+        point = fixed_point(network.activation, *laws, first_variance(recipe))
         if point.variance != "converges" or not point.c < 1:
             return None  # noise and signal have the same rate
         rate = _growth(xr.Dataset({"log_chi": predicted["chi"].expand_dims(site=["act"])}), "gamma")[0]

@@ -40,6 +40,9 @@ TOLD = float(stats.chi2.ppf(LEVEL, 1))
 SEEN = 3.0
 """Standard errors by which the correlation must change over the depth."""
 
+FOLLOWED = 3
+"""Fewest layers whose distance from c* is seen beyond its error."""
+
 GROUPS = 20
 """Most groups of realizations that are left out in turn."""
 
@@ -53,6 +56,7 @@ STATUS = {
     3: "no decay seen: correlations begin at their fixed point",
     4: "too shallow: the layers span fewer than three depth scales",
     5: "no exponential decay is told from a slower one: near the edge of chaos, or too few layers or realizations",
+    6: f"too fast: fewer than {FOLLOWED} measured layers are told from the limit",
 }
 """What a depth scale rests on, or why there is none."""
 
@@ -184,8 +188,12 @@ def depth_scale(rows: Array, spacing: int = 1, jumps: bool = False, alike: bool 
         first = min(int(np.argmax(abs(mean - mean[-1]) <= left * abs(mean[0] - mean[-1]))), len(mean) - LAYERS)
         limit, half_limit, rate, half_rate = _estimate(rows[:, first:], jumps, alike)
         scales = (len(mean) - 1 - first) * rate
-        if half_rate <= PRECISE * rate and scales >= SCALES:
+        distances = abs(limit - mean[first:])
+        followed = int((distances > 2 * rows[:, first:].std(0, ddof=1) / np.sqrt(len(rows)) + 10 * ROUNDING).sum())
+        if half_rate <= PRECISE * rate and scales >= SCALES and followed >= FOLLOWED:
             break
+    if followed < FOLLOWED:
+        return (*nothing, *correlation, 6)
     rate, half_rate = rate / spacing, np.hypot(half_rate, FURTHER_ORDERS * rate) / spacing
     low = 1 / (rate + half_rate) if rate + half_rate > 0 else np.inf
     if rate <= half_rate or scales < SCALES:

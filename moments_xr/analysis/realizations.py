@@ -83,9 +83,10 @@ def central_moments(values: xr.DataArray) -> xr.Dataset:
 
 
 def _accumulate(block: Array) -> Array:
-    """Central moments of a block along its first axis: (5, ...)."""
+    """Central moments of a block along its first axis, in float64: (5, ...)."""
+    block = np.asarray(block, dtype="f8")
     defined = np.isfinite(block)
-    if defined.all():
+    if len(block) and defined.all():
         count, mean = np.full(block.shape[1:], float(len(block))), block.mean(0)
         deviation = block - mean
     else:

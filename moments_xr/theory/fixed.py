@@ -10,7 +10,7 @@ TOLERANCE = 1e-9
 """A slope this near to 1 counts as 1."""
 
 LOG_Q = np.linspace(-100, 100, 401)
-"""Where the variance map is tabulated; 0 is in the middle."""
+"""Where the variance map is tabulated, relative to its start, which is in the middle."""
 
 ROUNDING = 1e-12
 """A variance that changes by less than this part in a layer is fixed."""
@@ -18,8 +18,8 @@ ROUNDING = 1e-12
 ITERATIONS = 60
 
 
-def log_fixed_variance(kernel: Kernels, weight: Array, bias: Array) -> Array:
-    """Log of the limit of the variance map from q = 1, as the map increases: its nearest root that way, or ∓inf.
+def log_fixed_variance(kernel: Kernels, weight: Array, bias: Array, log_start: float = 0.0) -> Array:
+    """Log of the limit of the variance map from a start, as the map increases: its nearest root that way, or ∓inf.
 
     Parameters
     ----------
@@ -27,18 +27,21 @@ def log_fixed_variance(kernel: Kernels, weight: Array, bias: Array) -> Array:
         Kernels of the activation.
     weight, bias
         σ_w²/ρ and σ_b², of one shape (point,).
+    log_start
+        log q of the start.
     """
+    grid = LOG_Q + log_start
     with np.errstate(divide="ignore"):
         log_weight, log_bias = np.log(weight), np.log(bias)
-    ratio = np.log(kernel.square(np.exp(LOG_Q))) - LOG_Q
-    rate = np.logaddexp(log_weight[:, None] + ratio, log_bias[:, None] - LOG_Q)
-    middle = LOG_Q.size // 2
+    ratio = np.log(kernel.square(np.exp(grid))) - grid
+    rate = np.logaddexp(log_weight[:, None] + ratio, log_bias[:, None] - grid)
+    middle = grid.size // 2
     way = np.where(abs(rate[:, middle]) < ROUNDING, 0, np.sign(rate[:, middle])).astype(int)
     passed = np.where(way[:, None] > 0, rate[:, middle:] < -ROUNDING, rate[:, middle::-1] > ROUNDING)
     exists, steps = passed.any(-1), passed.argmax(-1)
-    log_q = np.where(way > 0, np.inf, np.where(way < 0, -np.inf, 0))
+    log_q = np.where(way > 0, np.inf, np.where(way < 0, -np.inf, log_start))
     found = exists & (way != 0)
-    far = LOG_Q[middle + way * steps][found]
+    far = grid[middle + way * steps][found]
     log_q[found] = _newton(kernel, log_weight[found], log_bias[found], far - way[found] * (LOG_Q[1] - LOG_Q[0]), far)
     return log_q
 

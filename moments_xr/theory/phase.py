@@ -10,6 +10,7 @@ from scipy import optimize
 
 from moments_xr.activations import Activation, Function
 from moments_xr.activations import activation as resolve
+from moments_xr.errors import RequestError
 from moments_xr.theory.evolution import LOG_Q_RANGE
 from moments_xr.theory.fixed import LOG_Q, TOLERANCE, fixed_gap, log_fixed_variance
 from moments_xr.theory.gaussian_kernels import Array, kernels
@@ -54,11 +55,11 @@ def fixed_point(
     weight_variance: ArrayLike,
     bias_variance: ArrayLike = 0.0,
     keep: ArrayLike = 1.0,
+    q: float = 1.0,
 ) -> FixedPoint:
     """Fixed point of the variance map and of the c-map, their slopes and depth scales.
 
-    q* is what the variance map leads to from q = 1 (some activations have several), c* what the c-map at q* leads to
-    from c = 0. With dropout c* < 1.
+    q* is what the variance map leads to from q, c* what the c-map at q* leads to from c = 0. With dropout c* < 1.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def fixed_point(
         Name, row or function φ, which may grow like |u| at most.
     weight_variance, bias_variance, keep
         σ_w², σ_b² and the keep rate ρ; broadcast.
+    q
+        Variance of the first pre-activations. Some activations (GELU, SiLU) have several fixed points.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def fixed_point(
     Raises
     ------
     RequestError
-        A variance is negative, or `keep` isn't in (0, 1].
+        A variance is negative, `q` isn't positive, or `keep` isn't in (0, 1].
 
     Examples
     --------
@@ -87,22 +90,24 @@ def fixed_point(
     weight, bias, keep = np.broadcast_arrays(
         *check(weight_variance=weight_variance, bias_variance=bias_variance, keep=keep)
     )
+    if not 0 < q < np.inf:
+        raise RequestError(f"q: {q} is the variance of the first pre-activations; needs to be positive")
     shape, kernel = weight.shape, kernels(activation)
     weight, bias, keep = weight.ravel(), bias.ravel(), keep.ravel()
-    log_q = log_fixed_variance(kernel, weight / keep, bias)
+    log_q = log_fixed_variance(kernel, weight / keep, bias, float(np.log(q)))
     finite = np.isfinite(log_q)
-    q = np.exp(np.clip(log_q, *LOG_Q_RANGE))
-    square = kernel.square(q)
+    at = np.exp(np.clip(log_q, *LOG_Q_RANGE))
+    square = kernel.square(at)
     with np.errstate(divide="ignore", invalid="ignore"):
-        growth = np.where(finite, 1, weight / keep * square / q)
-        part = weight / (growth * q)
-    chi_1 = weight / keep * kernel.slope_square(q)
-    slope_q = weight / keep * kernel.square_derivative(q)
+        growth = np.where(finite, 1, weight / keep * square / at)
+        part = weight / (growth * at)
+    chi_1 = weight / keep * kernel.slope_square(at)
+    slope_q = weight / keep * kernel.square_derivative(at)
     tolerance = np.where(finite, TOLERANCE, LIMIT_TOLERANCE)
-    gap = fixed_gap(kernel, q, part, keep, tolerance)
-    chi_c = part * q * kernel.slope_product(q, q, 2 * np.arcsin(np.sqrt(gap / 2)))
+    gap = fixed_gap(kernel, at, part, keep, tolerance)
+    chi_c = part * at * kernel.slope_product(at, at, 2 * np.arcsin(np.sqrt(gap / 2)))
     idle = (gap == 0) & (abs(chi_c - 1) < tolerance)
-    idle[idle] = abs(part[idle] * kernel.difference(q[idle], q[idle], np.array(np.pi / 2)) / 2 - 1) < tolerance[idle]
+    idle[idle] = abs(part[idle] * kernel.difference(at[idle], at[idle], np.array(np.pi / 2)) / 2 - 1) < tolerance[idle]
     columns = (
         np.exp(log_q),
         np.where(idle | np.isnan(chi_c), np.nan, 1 - gap),
