@@ -16,11 +16,11 @@ class Moments:
     def __init__(self, ds: xr.Dataset | xr.DataTree) -> None:
         self._ds = ds
 
-    def get(self, name: str, log: bool = False, channels: bool = False) -> xr.DataArray:
+    def get(self, name: str, log: bool = False, channels: bool = False, site: str | None = None) -> xr.DataArray:
         """A quantity by its registered name; see `moments_xr.get`."""
         from moments_xr.analysis import sensitivity
 
-        return sensitivity.get(self._ds, name, log=log, channels=channels)
+        return sensitivity.get(self._ds, name, log=log, channels=channels, site=site)
 
     def nu1(self, tensor: Literal["signal"] = "signal", channels: bool = False) -> xr.DataArray:
         """Mean, ν₁; see `moments_xr.get`."""
@@ -48,11 +48,11 @@ class Moments:
         """Fourth central moment, μ₄; see `moments_xr.get`."""
         return self.get(f"mu4_{tensor}", log=log, channels=channels)
 
-    def chi(self, log: bool = False) -> xr.DataArray:
+    def chi(self, log: bool = False, site: str | None = None) -> xr.DataArray:
         """Normalised sensitivity χ; see `moments_xr.chi`."""
         from moments_xr.analysis import sensitivity
 
-        return sensitivity.chi(self._ds, log=log)
+        return sensitivity.chi(self._ds, log=log, site=site)
 
     def increments(self, of: str = "chi", by: Literal["layer", "step"] = "layer", log: bool = False) -> xr.DataArray:
         """Increments over layers or over steps; see `moments_xr.increments`."""
@@ -60,11 +60,11 @@ class Moments:
 
         return sensitivity.increments(self._ds, of, by=by, log=log)
 
-    def effective_rank(self, tensor: Literal["signal", "noise"] = "signal") -> xr.DataArray:
+    def effective_rank(self, tensor: Literal["signal", "noise"] = "signal", site: str | None = None) -> xr.DataArray:
         """Effective rank r_eff; see `moments_xr.effective_rank`."""
         from moments_xr.analysis import sensitivity
 
-        return sensitivity.effective_rank(self._ds, tensor)
+        return sensitivity.effective_rank(self._ds, tensor, site=site)
 
     def alive(self, site: str = "output") -> xr.DataArray:
         """Whether the signal is not all zero; see `moments_xr.alive`."""

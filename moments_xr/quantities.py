@@ -86,8 +86,9 @@ def scale_orders(name: str) -> tuple[int, int]:
 
 
 def symbol(name: str) -> str:
-    """Symbol of a pooled moment."""
-    return (MOMENTS.get(name) or STATISTICS[name]).symbol
+    """Symbol of a pooled moment, an effective rank or χ."""
+    derived = {"chi": "χ", "reff_signal": "r_eff(x)", "reff_noise": "r_eff(dx)"}
+    return derived.get(name) or (MOMENTS.get(name) or STATISTICS[name]).symbol
 
 
 def pooled_names(moments: tuple[str, ...]) -> tuple[str, ...]:

@@ -49,6 +49,22 @@ def test_terms_telescope_to_the_evolution(branched, architecture, method, of):
     assert abs(mean) < 4 * error + slack
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_means_and_errors_are_those_of_realizations(branched, method):
+    ds = branched["vanilla"]
+    missing = {name: ds[name].where(ds.realization != 3) for name in ("pooled_moments", "branch_log_increment")}
+    terms = mx.decompose(ds.assign(missing), method=method)
+    for name in ("m_bar", "m_tilde", "s", "log_increment"):
+        for each in (name, f"sum_{name}"):
+            rows = terms[each].transpose("layer", ...)
+            mean = rows.mean("realization") if "realization" in rows.dims else rows
+            np.testing.assert_allclose(terms[f"{each}_mean"], mean, rtol=1e-9, atol=1e-11, err_msg=each)
+            if "realization" in rows.dims:
+                error = rows.std("realization", ddof=1) / np.sqrt(ds.sizes["realization"] - 1)
+                np.testing.assert_allclose(terms[f"{each}_se"], error, rtol=1e-9, atol=1e-14)
+            assert "mean over realizations" in terms[f"{each}_mean"].attrs["long_name"]
+
+
 @pytest.mark.parametrize("of", DECOMPOSED)
 @pytest.mark.parametrize("architecture", PAPERS)
 def test_theory_agrees_with_redraws(branched, architecture, of):

@@ -114,6 +114,41 @@ def test_selections_work(cubes):
         mx.increments(ds.sel(site="act"))
 
 
+@pytest.mark.parametrize("name", ["chi", "nu2_signal", "mu2_ratio", "reff_signal"])
+def test_one_site_is_what_selecting_it_gives(cubes, name):
+    ds = cubes["bn_res"]
+    whole = ds.moments.get(name)
+    xr.testing.assert_identical(ds.moments.get(name, site="norm"), whole.sel(site="norm"))
+    xr.testing.assert_identical(ds.moments.get(name, site="output"), whole.sel(site="sum"))
+    xr.testing.assert_identical(ds.sel(site="norm").moments.get(name, site="output"), whole.sel(site="norm"))
+    with pytest.raises(LookupError, match="lacks the site 'nrom'; it has input, norm, act, conv, sum"):
+        ds.moments.get(name, site="nrom")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        mx.chi,
+        mx.effective_rank,
+        mx.alive,
+        mx.fit_growth,
+        mx.fit_lognormal,
+        lambda ds, site: mx.get(ds, "chi", site=site),
+    ],
+)
+def test_another_site_than_the_selected_one_is_not_taken_for_it(cubes, answer):
+    with pytest.raises(LookupError, match="lacks the site 'act'; it has conv"):
+        answer(cubes["vanilla"].sel(site="conv"), site="act")
+
+
+def test_increments_between_sites_do_not_know_the_scale(cubes):
+    """The scale of a layer is that of all its sites: huge ones cost no digit."""
+    ds = cubes["vanilla"]
+    scaled = ds.assign(log_signal_scale=ds.log_signal_scale + 1e6, log_noise_scale=ds.log_noise_scale - 1e7)
+    for of in ("chi", "nu2_signal", "mu2_ratio"):
+        xr.testing.assert_identical(mx.increments(scaled, of, by="step", log=True), mx.increments(ds, of, "step", True))
+
+
 def test_what_is_missing_or_wrong_is_named(cubes):
     ds = cubes["vanilla"]
     with pytest.raises(ValueError, match="'nu3' is not a quantity; there are nu1_signal"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from xarray.ufuncs import exp
 
 from moments_xr.analysis.network import width
 from moments_xr.analysis.realizations import described
-from moments_xr.analysis.sensitivity import architecture, get, select_site, stored_moment
+from moments_xr.analysis.sensitivity import architecture, log_rescaled, stored_moment
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.quantities import DECOMPOSED
@@ -70,11 +69,8 @@ def half_difference(ds: xr.Dataset, of: str, variance: Callable[[xr.Dataset, str
 
 def pooled_variance(ds: xr.Dataset, of: str, site: str = "output") -> xr.DataArray:
     """Var_c(q_c)/(N q²) of a moment at a site, from its variance over channels."""
-    output = select_site(ds, site)
-    log_mean = get(output, of, log=True)
-    log_ratio = get(output, f"var_{of}", log=True) - 2 * log_mean.where(log_mean > -inf)
-    variance: xr.DataArray = exp(log_ratio) / width(ds)
-    return variance.drop_vars("site", errors="ignore")
+    log_ratio = log_rescaled(ds, f"var_{of}", site, zero=-np.inf) - 2 * log_rescaled(ds, of, site)
+    return xr.DataArray(exp(log_ratio) / width(ds))
 
 
 def channel_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
@@ -82,8 +78,8 @@ def channel_variance(ds: xr.Dataset, of: str) -> xr.DataArray:
 
     Of `chi`, ¼ Var_c(μ₂,c(dx)/μ₂(dx) − μ₂,c(x)/μ₂(x))/N.
     """
-    output = select_site(ds)
-    moments = [stored_moment(output, name, channels=True) for name in DECOMPOSED[of]]  # rescaling drops out of q_c/q
+    names = DECOMPOSED[of]
+    moments = [stored_moment(ds, name, channels=True, site="output") for name in names]  # rescaling drops out of q_c/q
     variance: xr.DataArray = xr.apply_ufunc(
         partial(relative_variance, weights=tuple(DECOMPOSED[of].values())),
         *(moment.chunk(channel=-1) if moment.chunks is not None else moment for moment in moments),

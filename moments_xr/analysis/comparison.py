@@ -14,7 +14,7 @@ from scipy import optimize, stats
 from moments_xr.analysis.growth import by_depth, fit_growth
 from moments_xr.analysis.lognormal import fit_lognormal
 from moments_xr.analysis.realizations import INTERVAL, LEVEL, central_moments, described, fitted
-from moments_xr.analysis.sensitivity import architecture, chi, get, increments, only_site
+from moments_xr.analysis.sensitivity import architecture, chi, get, increments, select_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.prediction import PREDICTED, first_variance, predict, why_no_prediction
@@ -146,22 +146,22 @@ def _recipe(ds: xr.Dataset) -> Recipe:
 
 
 def _output(ds: xr.Dataset, name: str) -> xr.DataArray:
-    return get(only_site(ds, architecture(ds).output), name, log=True)
+    return get(ds, name, log=True, site=architecture(ds).output)
 
 
 def _correlation(ds: xr.Dataset) -> xr.DataArray:
     if "pair_correlation" not in ds:
         raise MissingError("the cube has no correlations of pairs: measure them with measure.pairs")
-    return only_site(ds, "conv")["pair_correlation"].astype("f8").mean("pair")
+    return select_site(ds, "conv")["pair_correlation"].astype("f8").mean("pair")
 
 
 MEASURED: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
-    "q": lambda ds: get(only_site(ds, "conv"), "nu2_signal", log=True),
+    "q": lambda ds: get(ds, "nu2_signal", log=True, site="conv"),
     "correlation": _correlation,
     "nu2_signal": lambda ds: _output(ds, "nu2_signal"),
     "mu2_signal": lambda ds: _output(ds, "mu2_signal"),
     "mu2_noise": lambda ds: _output(ds, "mu2_noise"),
-    "chi": lambda ds: chi(only_site(ds, architecture(ds).output), log=True),
+    "chi": lambda ds: chi(ds, log=True, site=architecture(ds).output),
     "increment_chi": lambda ds: increments(ds, "chi", log=True),
 }
 

@@ -51,10 +51,10 @@ def decompose(ds: xr.Dataset, of: str = "chi", method: Method = "auto") -> xr.Da
     Returns
     -------
     Variables `m_bar`, `m_tilde`, `s`, `log_increment` (realization, layer) — with `realizations` the first two are
-    (layer) — and `s_variance`, the variance of s given what is before; the same with prefix `sum_`, summed over the
-    measured layers up to each; `_se` (layer), the standard error over realizations of each one's mean; with `branches`
-    also `m_bar_error` and `m_tilde_error` (realization, layer), the error of one realization's estimate from its
-    redraws. `complete` (layer) says whether the sums miss no layer: then m̄ + m̃ + s sum to
+    (layer) — and `s_variance`, the variance of s given what is before, NaN (layer) where it is not known; the same with
+    prefix `sum_`, summed over the measured layers up to each; with `_mean` and `_se` (layer) the mean over realizations
+    and its standard error; with `branches` also `m_bar_error` and `m_tilde_error` (realization, layer), the error of one
+    realization's estimate from its redraws. `complete` (layer) says whether the sums miss no layer: then m̄ + m̃ + s sum to
     log q^l − log q(input of layer 1). NaN from where a net is dead.
 
     Raises
@@ -90,8 +90,7 @@ def decompose(ds: xr.Dataset, of: str = "chi", method: Method = "auto") -> xr.Da
         if name in TERMS or name == "s_variance":
             result[f"sum_{name}"] = values.cumsum("layer", skipna=False)
     for name, values in influences.items():
-        result[f"{name}_se"] = _standard_error(values)
-        result[f"sum_{name}_se"] = _standard_error(values.cumsum("layer", skipna=False))
+        result |= _averaged(name, values) | _averaged(f"sum_{name}", values.cumsum("layer", skipna=False))
     return _described(xr.Dataset(result), ds, of, chosen)
 
 
@@ -164,9 +163,9 @@ def _squared(covariance: NDArray[Any], count: NDArray[Any]) -> NDArray[Any]:
 
 def _from_theory(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> Terms:
     m_bar = xr.DataArray(sum(weight * expected_log_increment(ds, name) for name, weight in DECOMPOSED[of].items()))
-    m_bar = m_bar.where(log_increment.notnull())
+    m_bar = m_bar.broadcast_like(log_increment)
     if architecture(ds).name == "bn_res":
-        m_tilde = s_variance = xr.full_like(log_increment, np.nan)
+        m_tilde, s_variance = xr.full_like(log_increment, np.nan), _unknown(ds)
     else:
         m_tilde, s_variance = _from_channels(ds, of)
     terms = {"m_bar": m_bar, "m_tilde": m_tilde, "s": log_increment - m_bar - m_tilde, "s_variance": s_variance}
@@ -182,8 +181,12 @@ def _from_channels(ds: xr.Dataset, of: str) -> tuple[xr.DataArray, xr.DataArray]
     if of != "chi":
         return m_tilde, -2 * m_tilde
     if "channel_moments" not in ds:
-        return m_tilde, xr.full_like(m_tilde, np.nan)
+        return m_tilde, _unknown(ds)
     return m_tilde, channel_variance(ds, of)
+
+
+def _unknown(ds: xr.Dataset) -> xr.DataArray:
+    return xr.full_like(ds["layer"], np.nan, dtype="f8").drop_attrs()
 
 
 def _from_realizations(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> Terms:
@@ -199,18 +202,20 @@ def _from_realizations(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> 
         m_tilde = m_tilde + weight * below * count / (count - 1)
         relative = relative + weight * (np.exp(log_moment - log_of_mean) - 1)
     s = log_increment - expected
-    terms = {"m_bar": expected - m_tilde, "m_tilde": m_tilde, "s": s, "s_variance": moments["m2"] / (count - 1)}
-    return terms, {"m_bar": relative, "m_tilde": s - relative}
+    m_bar = expected - m_tilde
+    terms = {"m_bar": m_bar, "m_tilde": m_tilde, "s": s, "s_variance": moments["m2"] / (count - 1)}
+    return terms, {"m_bar": m_bar + relative, "m_tilde": m_tilde + s - relative}
 
 
 ESTIMATORS = {"branches": _from_branches, "theory": _from_theory, "realizations": _from_realizations}
 
 
-def _standard_error(values: xr.DataArray) -> xr.DataArray:
-    """Of the mean over realizations: (layer); NaN with fewer than two."""
+def _averaged(name: str, values: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Mean over realizations and its standard error: (layer); NaN with none, and with fewer than two."""
     moments = central_moments(values)
     count = moments["count"].where(moments["count"] >= 2)
-    return xr.ufuncs.sqrt(moments["m2"] / (count * (count - 1)))
+    error = xr.ufuncs.sqrt(moments["m2"] / (count * (count - 1)))
+    return {f"{name}_mean": moments["mean"].where(moments["count"] > 0), f"{name}_se": error}
 
 
 def _described(result: xr.Dataset, ds: xr.Dataset, of: str, method: str) -> xr.Dataset:
@@ -220,13 +225,15 @@ def _described(result: xr.Dataset, ds: xr.Dataset, of: str, method: str) -> xr.D
     result["complete"] = ("layer", complete)
     what = {"mu2_noise": "μ₂(dx)", "mu2_signal": "μ₂(x)", "nu2_signal": "ν₂(x)", "chi": "χ"}[of]
     for name, values in result.data_vars.items():
-        term = str(name).removeprefix("sum_").removesuffix("_se").removesuffix("_error")
+        term = str(name).removeprefix("sum_").removesuffix("_mean").removesuffix("_se").removesuffix("_error")
         if term not in TERMS:
             continue
         symbol, long_name = TERMS[term]
         symbol = f"{symbol}{what}" if term == "log_increment" else f"{symbol}[{what}]"
         if str(name).startswith("sum_"):
             symbol, long_name = f"Σ{symbol}", f"{long_name}, summed over the measured layers so far"
+        if str(name).endswith("_mean"):
+            symbol, long_name = f"⟨{symbol}⟩", f"mean over realizations of: {long_name}"
         if str(name).endswith("_se"):
             symbol, long_name = "", f"standard error over realizations of the mean of: {long_name}"
         if str(name).endswith("_error"):

@@ -15,7 +15,7 @@ from moments_xr.activations import ACTIVATIONS
 from moments_xr.analysis.growth import by_depth
 from moments_xr.analysis.network import told
 from moments_xr.analysis.realizations import LEVEL, curves, fitted, mean_interval, text
-from moments_xr.analysis.sensitivity import only_site
+from moments_xr.analysis.sensitivity import select_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -130,7 +130,7 @@ def fit_depth_scale(ds: xr.Dataset, site: str = "conv") -> xr.Dataset:
     if "pair_correlation" not in ds:
         raise MissingError("the cube has no correlations of pairs: measure them with measure.pairs")
     values = (
-        only_site(by_depth(ds), site)["pair_correlation"].astype("f8").mean("pair").drop_vars("site", errors="ignore")
+        select_site(by_depth(ds), site)["pair_correlation"].astype("f8").mean("pair").drop_vars("site", errors="ignore")
     )
     spacing = np.unique(np.diff(values["layer"].values))
     if len(spacing) > 1:

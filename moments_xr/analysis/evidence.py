@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moments_xr.analysis.growth import by_depth
 from moments_xr.analysis.pathology import FEWEST, STATISTICS, classify, over_deeper_half
 from moments_xr.analysis.realizations import curves, described, fitted, mean_interval, text
-from moments_xr.analysis.sensitivity import chi, increments, select_site
+from moments_xr.analysis.sensitivity import chi, increments
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError
 from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES
@@ -103,7 +103,7 @@ def _along_depth(ds: xr.Dataset, name: str, verdict: xr.Dataset) -> xr.Dataset:
         parts.append(_unmeasured(ds))
     if name == "pseudo_linearity":
         try:
-            rows = over_deeper_half(increments(ds, "chi", log=True))
+            rows = over_deeper_half(curves(increments(ds, "chi", log=True)))
             parts.append(_seen(rows, float(np.log(LINEAR_INCREMENT)), above=False))
         except MissingError:
             parts.append(_unmeasured(ds))
@@ -116,7 +116,7 @@ def _along_depth(ds: xr.Dataset, name: str, verdict: xr.Dataset) -> xr.Dataset:
 def _growth(ds: xr.Dataset, verdict: xr.Dataset) -> xr.Dataset:
     """The local growth rate of log χ."""
     try:
-        log_chi = chi(select_site(ds), log=True)
+        log_chi = chi(ds, log=True, site="output")
     except MissingError:
         return _unmeasured(ds)
     layers = ds["layer"].values

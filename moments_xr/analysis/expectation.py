@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import xarray as xr
-from xarray.ufuncs import exp, isfinite, log, maximum, minimum
+from xarray.ufuncs import exp, log, maximum, minimum
 
 from moments_xr.analysis.channels import pooled_variance
 from moments_xr.analysis.network import fact, told
 from moments_xr.analysis.realizations import log_mean
-from moments_xr.analysis.sensitivity import architecture, get, select_site
+from moments_xr.analysis.sensitivity import architecture, get, log_rescaled
 from moments_xr.errors import MissingError
 
 
 def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
-    """m̄ of a moment by theory, log E_θ[δq], with the mean over this net's channels for the expectation.
+    """m̄ of a moment by theory, log E_θ[δq], with the mean over this net's channels for the expectation; a scalar if exact.
 
     For weights of variance v/fan_in and a signal y that is symmetric under a change of their sign, ReLU keeps half of
     ν₂ and of μ₂(dy), and E μ₂(φ(y)) = ½ E μ₂(y) − E[ν₁⁺ν₁⁻] (THEORY 5, Theorems 2 to 4).
@@ -26,23 +28,20 @@ def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
         raise MissingError(f"no theory of m̄: {why_not}; use measure.branches")
     variance = float(told(ds, "weight_variance", 2.0))
 
-    def log_at(name: str, site: str) -> xr.DataArray:
-        return get(select_site(ds, site), name, log=True).drop_vars("site", errors="ignore")
-
-    before = log_at(of, "input")
-    before = before.where(isfinite(before))  # of a dead net nothing is expected
+    log_at = partial(log_rescaled, ds)
+    before = log_at(of, "input")  # NaN of a dead net, of which nothing is expected
     if kind == "bn_res":
         gain = _unit_gain(ds, of, variance, log_at)
     else:
         z = "conv" if kind == "vanilla" else "norm"
-        gain = xr.full_like(before, 0.5 * variance)
+        gain = xr.DataArray(0.5 * variance)
         if kind == "bn_ff":
             gain = 0.5 * exp(log_at("mu2_signal" if of == "nu2_signal" else of, z) - before)
         if of == "mu2_signal":
-            gain = gain - exp(log_at("nu1_plus_minus_signal", z) - before)
+            gain = gain - exp(log_at("nu1_plus_minus_signal", z, zero=-np.inf) - before)
     if kind == "bn_ff" and of == "mu2_noise":
         gain = gain * exp(0.5 * _spread(ds, of, "norm"))
-    return log(gain.where(gain > 0)).where(before.notnull())
+    return log(gain.where(gain > 0))
 
 
 def _spread(ds: xr.Dataset, of: str, site: str) -> xr.DataArray | float:
@@ -94,7 +93,7 @@ def unit_bounds(ds: xr.Dataset, embedding: bool = True) -> tuple[xr.DataArray, x
     """
 
     def mean_log(name: str, site: str) -> xr.DataArray:
-        return log_mean(get(select_site(ds, site), name, log=True)).drop_vars("site", errors="ignore")
+        return log_mean(get(ds, name, log=True, site=site)).drop_vars("site", errors="ignore")
 
     log_delta = mean_log("chi", "conv") - mean_log("chi", "input")
     power = exp(2 * int(told(ds, "unit_depth", 2)) * log_delta)

@@ -25,7 +25,7 @@ from moments_xr.analysis.growth_models import (
 )
 from moments_xr.analysis.network import told
 from moments_xr.analysis.realizations import GROUPS, curves, described, fitted, log_mean, text
-from moments_xr.analysis.sensitivity import architecture, chi, select_site
+from moments_xr.analysis.sensitivity import architecture, chi
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -94,7 +94,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     """
     ds = by_depth(ds)
     first, last = judged_range(ds["layer"].values, layers)
-    values = chi(select_site(ds, site), log=True).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
+    values = chi(ds, log=True, site=site).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
     depths = values["layer"].values
     rows = curves(values).drop_attrs()
     found = fitted(partial(judge, layers=depths), JUDGED, rows, core_dims=[["realization", "layer"]])

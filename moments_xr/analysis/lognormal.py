@@ -19,7 +19,7 @@ from moments_xr.analysis.realizations import (
     normal_law,
     text,
 )
-from moments_xr.analysis.sensitivity import architecture, get, select_site
+from moments_xr.analysis.sensitivity import architecture, get, site_name
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -141,14 +141,15 @@ def fit_lognormal(
     log_q = log_q.where(np.isfinite(log_q))
     tested = log_q.isel(realization=slice(TESTED))
     tested = tested.chunk({"realization": -1}) if tested.chunks is not None else tested
-    law = fitted(lognormal_law, LAW, *central_moments(log_q).data_vars.values(), log_mean(log_q), core_dims=[[]] * 6)
+    law = fitted(
+        lognormal_law, LAW, *central_moments(log_q, highest=4).data_vars.values(), log_mean(log_q), core_dims=[[]] * 6
+    )
     result = law.assign(fitted(_anderson_darling, TEST, tested, core_dims=[["realization"]]).data_vars)
     result["dead"] = (measured - alive).where(measured > 0).assign_attrs(described("realizations with ν₂ = 0"))
     used = (result[name] for name in ("count", "tested", "sigma", "mean_gap_se"))
     result["status"] = text(_law_status, "status of the fit", *used)
     if architecture(ds).name == "vanilla" and of in DIFFUSING:
-        where = str(log_q["site"].item()) if "site" in log_q.coords else architecture(ds).output
-        result = result.assign(fit_diffusion(log_q, *span)).assign(theorem(ds, where, alive, measured))
+        result = result.assign(fit_diffusion(log_q, *span)).assign(theorem(ds, site_name(ds, site), alive, measured))
     return result.drop_vars("site", errors="ignore").assign_attrs(quantity=of)
 
 
@@ -200,7 +201,7 @@ _anderson_darling = np.vectorize(anderson_darling, otypes=["f8"] * 3, signature=
 
 def _rows(ds: xr.Dataset, of: str, site: str) -> xr.DataArray:
     """log q (realization, ...); of a cube without a realization, one row of NaN."""
-    values = get(select_site(ds, site), of, log=True)
+    values = get(ds, of, log=True, site=site)
     values = values if "realization" in values.dims else values.expand_dims("realization")
     return values if values.sizes["realization"] else np.nan * values.sum("realization").expand_dims("realization")
 

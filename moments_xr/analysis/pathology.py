@@ -22,7 +22,8 @@ from moments_xr.analysis.sensitivity import (
     effective_rank,
     get,
     increments,
-    only_site,
+    log_rescaled,
+    site_name,
     stored_moment,
 )
 from moments_xr.analysis.sweep import along_sweep
@@ -118,9 +119,7 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
         output_dtypes=[object],
     )  # fmt: skip
     with suppress(MissingError):
-        nu2 = stored_moment(only_site(ds, architecture(ds).output), "nu2_signal", channels=False).isel(
-            layer=-1, drop=True
-        )
+        nu2 = stored_moment(ds, "nu2_signal", site=architecture(ds).output).isel(layer=-1, drop=True)
         result["alive"] = (nu2 > 0).astype("f8").where(nu2.notnull()).mean("realization")
     for name, long_name in LONG_NAMES.items():
         if name in result:
@@ -171,7 +170,7 @@ def _limit(ds: xr.Dataset, name: str) -> xr.Dataset:
             raise
         lacking = str(error)
     if name == "pseudo_linearity":
-        recent = over_deeper_half(increments(ds, "chi", log=True))
+        recent = over_deeper_half(curves(increments(ds, "chi", log=True)))
         conditions.append(Condition("mean δχ since half the depth", recent, LINEAR_INCREMENT, above))
     judged = [_judged(condition, ds["layer"].values) for condition in conditions]
     depth = int(ds["layer"].values[-1])
@@ -339,15 +338,17 @@ def _overall(verdicts: NDArray[Any]) -> str:
     return "undecided" if "undecided" in set(verdicts) else "well-behaved"
 
 
-def _log_dimension(ds: xr.Dataset) -> xr.DataArray:
-    output = only_site(ds, architecture(ds).output)
-    variance, square = (get(output, name, log=True) for name in ("mu2_signal", "nu2_signal"))
-    ratio = variance - square.where(square > -np.inf)
+def _log_ratio(ds: xr.Dataset, of: str, to: str, site: str) -> xr.DataArray:
+    ratio = log_rescaled(ds, of, site, zero=-np.inf) - log_rescaled(ds, to, site)
     return ratio.clip(min=SMALLEST_LOG)
 
 
+def _log_dimension(ds: xr.Dataset) -> xr.DataArray:
+    return _log_ratio(ds, "mu2_signal", "nu2_signal", architecture(ds).output)
+
+
 def _log_rank(ds: xr.Dataset) -> xr.DataArray:
-    rank = effective_rank(only_site(ds, architecture(ds).plotted[1]))
+    rank = effective_rank(ds, site=architecture(ds).plotted[1])
     return xr.ufuncs.log((rank - PATHOLOGIES["one_dimensional_signal"].origin).clip(min=np.exp(SMALLEST_LOG)))
 
 
@@ -355,26 +356,24 @@ def _log_one_sidedness(ds: xr.Dataset) -> xr.DataArray:
     activation = str(told(ds, "activation", "relu"))
     if ACTIVATIONS[activation].kinks != (0,):
         raise MissingError(f"a side of the activation, which is {activation} and has no kink at zero")
-    z = only_site(ds, architecture(ds).plotted[2])
-    variance, product = (get(z, name, log=True) for name in ("mu2_signal", "nu1_plus_minus_signal"))
-    return (product - variance.where(variance > -np.inf)).clip(min=SMALLEST_LOG)
+    return _log_ratio(ds, "nu1_plus_minus_signal", "mu2_signal", architecture(ds).plotted[2])
 
 
 def _log_kurtosis(ds: xr.Dataset) -> xr.DataArray:
-    return log_kurtosis(only_site(ds, architecture(ds).plotted[2]))
+    return log_kurtosis(ds, architecture(ds).plotted[2])
 
 
-def log_kurtosis(at: xr.Dataset) -> xr.DataArray:
+def log_kurtosis(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
     """log of μ₄ where batch norm gives every channel a variance of 1, elsewhere of E_c μ₄,c/E_c μ₂,c², at one site."""
-    fourth = get(at, "mu4_signal", log=True)
-    fourth = fourth.where(fourth > -np.inf)
-    if str(at["site"].item()) == "norm":
-        return fourth
-    spread = get(at, "var_mu2_signal", log=True)
-    channels = told(at, "width", np.inf)  # the variance over channels is the unbiased one, of N − 1
+    if site_name(ds, site) == "norm":
+        fourth = get(ds, "mu4_signal", log=True, site=site)
+        return fourth.where(fourth > -np.inf)
+    fourth = log_rescaled(ds, "mu4_signal", site)
+    square, spread = (log_rescaled(ds, name, site, zero=-np.inf) for name in ("mu2_signal", "var_mu2_signal"))
+    channels = told(ds, "width", np.inf)  # the variance over channels is the unbiased one, of N − 1
     spread = spread + np.log1p(-1 / channels) if channels > 1 else xr.full_like(spread, -np.inf)
-    square = xr.ufuncs.logaddexp(2 * get(at, "mu2_signal", log=True), spread)
-    return fourth - square.where(square > -np.inf)
+    mean_of_square = xr.ufuncs.logaddexp(2 * square, spread)
+    return fourth - mean_of_square.where(mean_of_square > -np.inf)
 
 
 STATISTICS: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {

@@ -7,7 +7,8 @@ on chunked values, reads each chunk once, and gives the same result whatever the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from math import gcd
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -38,80 +39,99 @@ def curves(values: xr.DataArray) -> xr.DataArray:
     if "realization" not in values.dims:
         values = values.expand_dims("realization")
     values = values.transpose("realization", ...)
-    others = [dim for dim in values.dims if dim != "realization"]
-    values = values.where(xr.ufuncs.isfinite(values).all(others))
-    size = values.sizes["realization"] // GROUPS
-    if size > 1:
-        if values.chunks is not None:
-            aligned = max(1, round(values.chunks[0][0] / size)) * size
-            values = values.chunk({"realization": aligned})
-        values = values.drop_vars("realization", errors="ignore")
-        values = values.coarsen(realization=size, boundary="pad").mean()
-    return values.chunk(dict.fromkeys(values.dims, -1)) if values.chunks is not None else values
+    size = max(1, values.sizes["realization"] // GROUPS)
+    if values.chunks is None:
+        rows: Any = _means_of_groups(values.values, size)
+    else:
+        aligned = max(1, round(values.chunks[0][0] / size)) * size
+        array = values.chunk(dict.fromkeys(values.dims, -1) | {"realization": aligned}).data
+        chunks = tuple(-(-count // size) for count in array.chunks[0]), *array.chunks[1:]
+        rows = array.map_blocks(_means_of_groups, size, chunks=chunks, dtype="f8").rechunk(-1)
+    coords = {name: coord for name, coord in values.coords.items() if size == 1 or "realization" not in coord.dims}
+    return xr.DataArray(rows, coords, values.dims, values.name, values.attrs)
 
 
-def central_moments(values: xr.DataArray) -> xr.Dataset:
+def _means_of_groups(block: Array, size: int) -> Array:
+    """Means of each `size` rows after one another, of the last ones fewer; rows with NaN anywhere are left out."""
+    starts, others = np.arange(0, len(block), size), tuple(range(1, block.ndim))
+    with np.errstate(invalid="ignore"):
+        total = np.add.reduceat(block, starts)
+    count = np.diff(starts, append=len(block)).astype("f8")
+    if not np.isfinite(total).all():
+        defined = np.isfinite(block).all(others)
+        total = np.add.reduceat(np.where(np.expand_dims(defined, others), block, 0.0), starts)
+        count = np.add.reduceat(defined, starts, dtype="f8")
+        count[count == 0] = np.nan
+    return np.asarray(total / np.expand_dims(count, others))
+
+
+def central_moments(values: xr.DataArray, highest: Literal[2, 4] = 2) -> xr.Dataset:
     """Count, mean and sums of the 2nd to 4th powers of deviations over realizations, merged as a tree; NaN left out.
 
     Returns
     -------
-    Variables `count`, `mean`, `m2`, `m3`, `m4` with the other dimensions.
+    Variables `count`, `mean`, `m2` and, up to the `highest`, `m3`, `m4` with the other dimensions.
     """
     if "realization" not in values.dims:
         values = values.expand_dims("realization")
     values = values.transpose("realization", ...)
     if values.chunks is None:
-        merged: Any = _accumulate(values.values)
+        merged: Any = _accumulate(values.values, highest)
     else:
         import dask.array as da
 
         merged = da.reduction(
             values.data,
-            chunk=lambda block, axis, keepdims: _accumulate(block),
-            combine=lambda parts, axis, keepdims: _merge(parts),
-            aggregate=lambda parts, axis, keepdims: _merge(parts),
+            chunk=lambda block, axis, keepdims: _accumulate(block, highest),
+            combine=lambda parts, axis, keepdims: _merge(parts, highest),
+            aggregate=lambda parts, axis, keepdims: _merge(parts, highest),
             axis=0,
             keepdims=True,
-            output_size=len(CENTRAL),
+            output_size=1 + highest,
             split_every=8,
             dtype="f8",
             meta=np.empty((0,) * values.ndim),
         )
     rows = xr.Variable(("statistic", *values.dims[1:]), merged)
     coords = {name: coord for name, coord in values.coords.items() if "realization" not in coord.dims}
-    return xr.Dataset({name: rows.isel(statistic=k) for k, name in enumerate(CENTRAL)}, coords)
+    return xr.Dataset({name: rows.isel(statistic=k) for k, name in enumerate(CENTRAL[: 1 + highest])}, coords)
 
 
-def _accumulate(block: Array) -> Array:
-    """Central moments of a block along its first axis, in float64: (5, ...)."""
-    block = np.asarray(block, dtype="f8")
-    defined = np.isfinite(block)
-    if len(block) and defined.all():
-        count, mean = np.full(block.shape[1:], float(len(block))), block.mean(0)
-        deviation = block - mean
+def _accumulate(block: Array, highest: int) -> Array:
+    """Central moments of a block along its first axis, in float64: (3, ...) or, up to the 4th, (5, ...)."""
+    together = gcd(len(block), 16)  # rows taken as one, since numpy is slow on short ones
+    rows = np.asarray(block, dtype="f8").reshape(len(block) // together, together, *block.shape[1:])
+    with np.errstate(invalid="ignore"):
+        total = rows.sum(0).sum(0)
+    if len(block) and np.isfinite(total).all():  # then all are, and nothing is left out
+        count, mean = np.full(total.shape, float(len(block))), total / len(block)
+        deviation = rows - mean
     else:
-        count = defined.sum(0)
-        mean = np.where(defined, block, 0.0).sum(0) / np.maximum(count, 1)
-        deviation = np.where(defined, block - mean, 0.0)
-    square = deviation * deviation
-    third, fourth = (np.einsum("r...,r...->...", square, other) for other in (deviation, square))
-    return np.stack([count, mean, square.sum(0), third, fourth])
+        defined = np.isfinite(rows)
+        count = defined.sum((0, 1))
+        mean = np.where(defined, rows, 0.0).sum((0, 1)) / np.maximum(count, 1)
+        deviation = np.where(defined, rows - mean, 0.0)
+    factors = [(deviation, deviation)]
+    if highest > 2:
+        square = deviation * deviation
+        factors += [(square, deviation), (square, square)]
+    sums = [np.einsum("r...,r...->...", *pair).sum(0) for pair in factors]
+    return np.stack([count, mean, *sums])
 
 
-def _merge(parts: Array) -> Array:
+def _merge(parts: Array, highest: int) -> Array:
     """Merge central moments that stand one after the other along the first axis (Pébay 2008)."""
-    stacked = parts.reshape(-1, len(CENTRAL), *parts.shape[1:])
+    stacked = parts.reshape(-1, 1 + highest, *parts.shape[1:])
     merged = stacked[0]
     for part in stacked[1:]:
-        (n_a, mean_a, m2_a, m3_a, m4_a), (n_b, mean_b, m2_b, m3_b, m4_b) = merged, part
+        (n_a, mean_a, m2_a, *higher_a), (n_b, mean_b, m2_b, *higher_b) = merged, part
         n = np.maximum(n_a + n_b, 1)
         d = mean_b - mean_a
         a, b = n_a / n, n_b / n
-        merged = np.stack(
-            [
-                n_a + n_b,
-                a * mean_a + b * mean_b,
-                m2_a + m2_b + d**2 * a * n_b,
+        rows = [n_a + n_b, a * mean_a + b * mean_b, m2_a + m2_b + d**2 * a * n_b]
+        if highest > 2:
+            (m3_a, m4_a), (m3_b, m4_b) = higher_a, higher_b
+            rows += [
                 m3_a + m3_b + d**3 * a * n_b * (a - b) + 3 * d * (a * m2_b - b * m2_a),
                 m4_a
                 + m4_b
@@ -119,7 +139,7 @@ def _merge(parts: Array) -> Array:
                 + 6 * d**2 * (a**2 * m2_b + b**2 * m2_a)
                 + 4 * d * (a * m3_b - b * m3_a),
             ]
-        )
+        merged = np.stack(rows)
     return merged
 
 

@@ -104,9 +104,14 @@ def node(ds: xr.Dataset, results: dict[str, xr.Dataset], lacking: dict[str, str]
 
 
 def _means(terms: xr.Dataset) -> xr.Dataset:
-    """Terms averaged over realizations; their standard errors are there already."""
-    with xr.set_options(keep_attrs=True):
-        return terms.mean("realization") if "realization" in terms.dims else terms
+    """Terms averaged over realizations, under their own names, with their standard errors."""
+    means = {str(name): values for name, values in terms.data_vars.items() if str(name).endswith("_mean")}
+    terms = terms.drop_vars(list(means))
+    known = {(of := name.removesuffix("_mean")): values.assign_attrs(terms[of].attrs) for name, values in means.items()}
+    others = terms.drop_vars(list(known))
+    if "realization" in others.dims:
+        others = others.mean("realization", keep_attrs=True)
+    return others.assign(known)
 
 
 def _plain(value: Any) -> Any:

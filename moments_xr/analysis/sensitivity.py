@@ -12,13 +12,23 @@ from dask.base import is_dask_collection
 
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
-from moments_xr.quantities import ARCHITECTURES, MOMENTS, STATISTICS, Architecture, scale_orders, symbol
+from moments_xr.quantities import (
+    ARCHITECTURES,
+    DECOMPOSED,
+    MOMENTS,
+    STATISTICS,
+    Architecture,
+    Moment,
+    Statistic,
+    scale_orders,
+    symbol,
+)
 
 UNDEFINED = "NaN where the net is dead (ν₂ = 0) or its signal is a single point (μ₂ = 0 with ν₂ > 0)"
 
 
 @along_sweep
-def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False) -> xr.DataArray:
+def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False, site: str | None = None) -> xr.DataArray:
     """A quantity by its registered name, of the tensors as they are (the cube keeps rescaled ones).
 
     Parameters
@@ -31,10 +41,12 @@ def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False) ->
         The natural logarithm, which never overflows; −inf where the quantity is zero.
     channels
         Of each channel, instead of the mean over channels; for cubes with `channels: all`.
+    site
+        At one site only, by name or `output`; nothing else is computed.
 
     Returns
     -------
-    (realization, layer, site), with `channels` also channel; without unit.
+    (realization, layer, site), with `channels` also channel, with `site` without; without unit.
 
     Raises
     ------
@@ -51,30 +63,26 @@ def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False) ->
     ('realization', 'layer', 'site')
     """
     if name == "chi":
-        return chi(ds, log=log)
+        return chi(ds, log=log, site=site)
     if name in ("reff_signal", "reff_noise"):
-        rank = effective_rank(ds, "signal" if name == "reff_signal" else "noise")
+        rank = effective_rank(ds, "signal" if name == "reff_signal" else "noise", site)
         return (
             _named(_log(rank), f"log_{name}", f"log {rank.attrs['symbol']}", f"log of the {rank.attrs['long_name']}")
             if log
             else rank
         )
-    if name not in MOMENTS and name not in STATISTICS:
-        names = ", ".join([*MOMENTS, *STATISTICS, "reff_signal", "reff_noise", "chi"])
-        raise RequestError(f"'{name}' is not a quantity; there are {names}")
-    row = MOMENTS.get(name) or STATISTICS[name]
-    if log and getattr(row, "signed", False):
-        raise RequestError(f"'{name}' may be negative and has no logarithm; use nu1_abs_signal, or log=False")
-    stored = stored_moment(ds, name, channels)
+    row = _moment(name, log)
+    stored = stored_moment(ds, name, channels, site)
     signal, noise = scale_orders(name)
-    scale = _scale(ds, "signal", signal) + _scale(ds, "noise", noise)
+    scales = _scales(ds, signal=signal, noise=noise)
     if log:
-        return _named(_log(stored) + scale, f"log_{name}", f"log {symbol(name)}", f"log of the {row.long_name}")
-    return _named(stored * _exp(scale), name, symbol(name), row.long_name)
+        total = sum(scales, _log(stored))
+        return _named(total, f"log_{name}", f"log {symbol(name)}", f"log of the {row.long_name}")
+    return _named(stored * _exp(sum(scales)) if scales else stored, name, symbol(name), row.long_name)
 
 
 @along_sweep
-def chi(ds: xr.Dataset, log: bool = False) -> xr.DataArray:
+def chi(ds: xr.Dataset, log: bool = False, site: str | None = None) -> xr.DataArray:
     """Normalised sensitivity χ = (SNR⁰/SNR^l)^½ = (μ₂(dx^l) μ₂(x⁰) / (μ₂(x^l) μ₂(dx⁰)))^½ (THEORY 3; the paper's eq. 3).
 
     Parameters
@@ -83,10 +91,12 @@ def chi(ds: xr.Dataset, log: bool = False) -> xr.DataArray:
         A cube (or the DataTree of a sweep), with moments of both tensors or with `log_chi`.
     log
         log χ, which never overflows.
+    site
+        At one site only, by name or `output`.
 
     Returns
     -------
-    (realization, layer, site). NaN where the net is dead (ν₂ = 0), or its signal is a single point (μ₂ = 0).
+    (realization, layer, site), with `site` without. NaN where the net is dead (ν₂ = 0), or its signal is a single point (μ₂ = 0).
 
     Examples
     --------
@@ -96,9 +106,9 @@ def chi(ds: xr.Dataset, log: bool = False) -> xr.DataArray:
     True
     """
     if "log_chi" in ds:
-        log_chi = ds["log_chi"].astype("f8")
+        log_chi = (ds if site is None else select_site(ds, site))["log_chi"].astype("f8", copy=False)
     else:
-        signal, noise = get(ds, "mu2_signal", log=True), get(ds, "mu2_noise", log=True)
+        signal, noise = (get(ds, name, log=True, site=site) for name in ("mu2_signal", "mu2_noise"))
         log_chi = 0.5 * (noise - signal.where(signal > -np.inf) + _log(_input_mu2(ds)))
     result = _named(log_chi, "log_chi", "log χ", "log of the normalised sensitivity") if log else None
     if result is None:
@@ -154,23 +164,44 @@ def increments(
         raise MissingError(
             f"increments by {by} need the sites {', '.join(dict.fromkeys(wanted))}; this cube has {', '.join(present)}"
         )
-    values = get(ds.sel(site=[site for site in present if site in wanted]), of, log=True)
-    values = values.where(values != -np.inf)  # of a dead net no increment is defined
-    parts = [values.sel(site=end, drop=True) - values.sel(site=start, drop=True) for end, start in steps.values()]
+    parts = [_log_ratio(ds, of, end, start) for end, start in steps.values()]
     log_increment = (
         parts[0] if by == "layer" else xr.concat(parts, "step").assign_coords(step=list(steps)).transpose(..., "step")
     )
-    what = values.attrs["symbol"].removeprefix("log ")
+    what = symbol(of)
     if log:
         return _named(log_increment, f"log_increment_{of}", f"log δ{what}", f"log-increment of {what} by {by}")
     return _named(_exp(log_increment), f"increment_{of}", f"δ{what}", f"increment of {what} by {by}")
 
 
+def _log_ratio(ds: xr.Dataset, of: str, end: str, start: str) -> xr.DataArray:
+    """log of a quantity at one site over that at another of the same layer; NaN of a dead net."""
+    if of in ("reff_signal", "reff_noise") or (of == "chi" and "log_chi" in ds):
+        ends = [get(ds, of, log=True, site=site).drop_vars("site", errors="ignore") for site in (end, start)]
+        return ends[0].where(ends[0] > -np.inf) - ends[1].where(ends[1] > -np.inf)
+    weights = DECOMPOSED.get(of, {of: 1.0})
+    return xr.DataArray(
+        sum(weight * (log_rescaled(ds, name, end) - log_rescaled(ds, name, start)) for name, weight in weights.items())
+    )
+
+
+def log_rescaled(ds: xr.Dataset, name: str, site: str, zero: float = np.nan) -> xr.DataArray:
+    """log of a moment of the rescaled tensors at one site, and `zero` where it is 0.
+
+    Tensors are rescaled alike all through a layer, so that their scales drop out of ratios of the same order there.
+    """
+    _moment(name, log=True)
+    stored = stored_moment(ds, name, site=site).drop_vars("site", errors="ignore")
+    return _log(stored) if zero == -np.inf else _elementwise(_log_of_positive, stored)
+
+
 @along_sweep
-def effective_rank(ds: xr.Dataset, tensor: Literal["signal", "noise"] = "signal") -> xr.DataArray:
+def effective_rank(
+    ds: xr.Dataset, tensor: Literal["signal", "noise"] = "signal", site: str | None = None
+) -> xr.DataArray:
     """Effective rank r_eff = Tr C / ‖C‖ of the signal or of the noise (THEORY 2): (realization, layer, site).
 
-    It is biased low by the number of vectors (batch times positions): compare only at equal numbers.
+    With `site`, a name or `output`, at that one only. It is biased low by the number of vectors (batch times positions): compare only at equal numbers.
 
     Raises
     ------
@@ -189,12 +220,8 @@ def effective_rank(ds: xr.Dataset, tensor: Literal["signal", "noise"] = "signal"
     name = f"reff_{tensor}"
     if name not in ds:
         raise MissingError(f"the cube has no {name}: measure it with measure.effective_rank: [{tensor}]")
-    return _named(
-        ds[name].astype("f8"),
-        name,
-        "r_eff(x)" if tensor == "signal" else "r_eff(dx)",
-        f"effective rank of the {tensor}",
-    )
+    values = (ds if site is None else select_site(ds, site))[name].astype("f8", copy=False)
+    return _named(values, name, symbol(name), f"effective rank of the {tensor}")
 
 
 @along_sweep
@@ -210,7 +237,7 @@ def alive(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
     >>> bool(mx.alive(ds).all())
     True
     """
-    stored = stored_moment(select_site(ds, site), "nu2_signal", channels=False)
+    stored = stored_moment(ds, "nu2_signal", site=site)
     return _named(stored != 0, "alive", "ν₂ > 0", "whether the signal is not all zero")
 
 
@@ -234,54 +261,61 @@ def _by_sites(sites: list[str]) -> str:
 
 
 def select_site(ds: xr.Dataset, site: str = "output") -> xr.Dataset:
-    """The cube at one site, by name or `output`; as it is if it was already selected to one.
+    """The cube at one site, by name or `output`; if it was selected to one already, `output` is that.
 
     Selecting before anything is computed leaves the other sites alone.
 
     Raises
     ------
     MissingError
-        The cube lacks that site.
-    """
-    if "site" not in ds.dims:
-        return ds
-    kind = architecture(ds)
-    name = kind.output if site == "output" else site
-    present = [str(label) for label in ds["site"].values]
-    if name not in present:
-        raise MissingError(f"the cube lacks the site '{name}'; it has {', '.join(present)}")
-    return ds.sel(site=name).assign_attrs(architecture=kind.name)
-
-
-def only_site(ds: xr.Dataset, site: str) -> xr.Dataset:
-    """The cube at one site, and at no other that it was selected to already.
-
-    Raises
-    ------
-    MissingError
         The cube lacks that site, or was selected to another.
     """
-    selected = str(ds["site"].item()) if "site" in ds.coords and ds["site"].ndim == 0 else site
-    if selected != site:
-        raise MissingError(f"the cube lacks the site '{site}'; it has {selected}")
-    return select_site(ds, site)
+    name = site_name(ds, site)
+    return ds.sel(site=name).assign_attrs(architecture=architecture(ds).name) if "site" in ds.dims else ds
 
 
-def stored_moment(ds: xr.Dataset, name: str, channels: bool) -> xr.DataArray:
-    """A stored moment, of the rescaled tensors."""
+def site_name(ds: xr.Dataset, site: str) -> str:
+    """The name of a site of a cube, as `select_site` finds it."""
+    present = [str(label) for label in np.atleast_1d(ds["site"].values)] if "site" in ds.coords else []
+    if site == "output" and "site" in ds.coords and "site" not in ds.dims:
+        return present[0]
+    name = architecture(ds).output if site == "output" else site
+    if present and name not in present:
+        raise MissingError(f"the cube lacks the site '{name}'; it has {', '.join(present)}")
+    return name
+
+
+def stored_moment(ds: xr.Dataset, name: str, channels: bool = False, site: str | None = None) -> xr.DataArray:
+    """A stored moment, of the rescaled tensors; at one site, by name or `output`, if given."""
     variable, dim = ("channel_moments", "moment") if channels else ("pooled_moments", "pooled_moment")
     if channels and variable not in ds:
         raise MissingError("the cube keeps no moments of single channels: measure them with measure.channels: all")
     if variable not in ds or dim not in ds[variable].coords or name not in np.atleast_1d(ds[variable][dim].values):
         raise MissingError(f"the cube lacks {name}")
     values = ds[variable]
-    values = values.sel({dim: name}) if dim in values.dims else values
-    return values.drop_vars([dim, "symbol", "order", "tensor"], errors="ignore").astype("f8")
+    chosen = {dim: name} if dim in values.dims else {}
+    if site is not None:
+        named = site_name(ds, site)
+        chosen |= {"site": named} if "site" in values.dims else {}
+    values = values.sel(chosen)  # at once, since each selection copies what it leaves
+    return values.drop_vars([dim, "symbol", "order", "tensor"], errors="ignore").astype("f8", copy=False)
 
 
-def _scale(ds: xr.Dataset, tensor: str, order: int) -> xr.DataArray | float:
-    name = f"log_{tensor}_scale"
-    return order * ds[name] if order and name in ds else 0.0
+def _moment(name: str, log: bool) -> Moment | Statistic:
+    """The registry's row of a pooled moment, whose logarithm is wanted or not."""
+    row = MOMENTS.get(name) or STATISTICS.get(name)
+    if row is None:
+        names = ", ".join([*MOMENTS, *STATISTICS, "reff_signal", "reff_noise", "chi"])
+        raise RequestError(f"'{name}' is not a quantity; there are {names}")
+    if log and getattr(row, "signed", False):
+        raise RequestError(f"'{name}' may be negative and has no logarithm; use nu1_abs_signal, or log=False")
+    return row
+
+
+def _scales(ds: xr.Dataset, **orders: int) -> list[xr.DataArray]:
+    """What the logarithm of a stored moment lacks, since tensors were rescaled: of each tensor, order times log of scale."""
+    stored = {tensor: f"log_{tensor}_scale" for tensor, order in orders.items() if order}
+    return [orders[tensor] * ds[name] for tensor, name in stored.items() if name in ds]
 
 
 def _input_mu2(ds: xr.Dataset) -> xr.DataArray:
@@ -291,6 +325,11 @@ def _input_mu2(ds: xr.Dataset) -> xr.DataArray:
 def _log(values: xr.DataArray) -> xr.DataArray:
     """Logarithm, −inf of zero without a warning; lazy."""
     return _elementwise(np.log, values)
+
+
+def _log_of_positive(array: np.ndarray) -> np.ndarray:
+    positive = array > 0
+    return np.asarray(np.log(array if positive.all() else np.where(positive, array, np.nan)))
 
 
 def _exp(values: xr.DataArray | float) -> xr.DataArray:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from moments_xr.analysis.sensitivity import alive, architecture, effective_rank, get, increments, select_site
+from moments_xr.analysis.sensitivity import alive, architecture, effective_rank, get, increments
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -54,15 +54,15 @@ def summary(ds: xr.Dataset, layers: Sequence[int] | None = None) -> xr.Dataset:
     kind = architecture(ds)
     _, ranked, z = kind.plotted
     quantities = {
-        "chi": lambda: get(select_site(ds), "chi"),
+        "chi": lambda: get(ds, "chi", site="output"),
         "increment_chi": lambda: increments(ds, "chi"),
-        "reff_signal": lambda: effective_rank(select_site(ds, ranked), "signal"),
-        "reff_noise": lambda: effective_rank(select_site(ds, ranked), "noise"),
+        "reff_signal": lambda: effective_rank(ds, "signal", site=ranked),
+        "reff_noise": lambda: effective_rank(ds, "noise", site=ranked),
         "mu2_over_nu2_signal": lambda: _dimension(ds),
-        "log_nu2_signal": lambda: get(select_site(ds), "nu2_signal", log=True),
-        "log_mu2_noise": lambda: get(select_site(ds), "mu2_noise", log=True),
-        "mu4_signal": lambda: get(select_site(ds, z), "mu4_signal").assign_attrs(symbol="μ₄(z)"),
-        "nu1_abs_signal": lambda: get(select_site(ds, z), "nu1_abs_signal").assign_attrs(symbol="ν₁(|z|)"),
+        "log_nu2_signal": lambda: get(ds, "nu2_signal", log=True, site="output"),
+        "log_mu2_noise": lambda: get(ds, "mu2_noise", log=True, site="output"),
+        "mu4_signal": lambda: get(ds, "mu4_signal", site=z).assign_attrs(symbol="μ₄(z)"),
+        "nu1_abs_signal": lambda: get(ds, "nu1_abs_signal", site=z).assign_attrs(symbol="ν₁(|z|)"),
     }
     table = {}
     for name, quantity in quantities.items():
@@ -89,7 +89,7 @@ def _spread(layers: np.ndarray) -> np.ndarray:
 
 
 def _dimension(ds: xr.Dataset) -> xr.DataArray:
-    variance, square = (get(select_site(ds), name, log=True) for name in ("mu2_signal", "nu2_signal"))
+    variance, square = (get(ds, name, log=True, site="output") for name in ("mu2_signal", "nu2_signal"))
     square = square.where(square != -np.inf)  # of a dead net
     ratio: xr.DataArray = xr.ufuncs.exp(variance - square)
     ratio.attrs = {"long_name": "share of the signal's mean square that varies", "units": "1", "symbol": "μ₂(x)/ν₂(x)"}

@@ -15,7 +15,7 @@ from moments_xr.analysis.expectation import unit_bounds, why_no_theorem
 from moments_xr.analysis.growth import by_depth
 from moments_xr.analysis.network import fan_in, told, width
 from moments_xr.analysis.realizations import INTERVAL, Array, central_moments, described, fitted
-from moments_xr.analysis.sensitivity import architecture, increments, select_site, stored_moment
+from moments_xr.analysis.sensitivity import architecture, increments, site_name, stored_moment
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError
 from moments_xr.theory.finite_width import diffusion_bounds
@@ -147,10 +147,9 @@ def judge(measured: Array, low: Array, high: Array, error: Array, tolerance: Arr
 
 def _survival(ds: xr.Dataset) -> Iterator[Comparison]:
     """Theorem 1's collapse."""
-    output = select_site(ds)
-    nu2 = stored_moment(output, "nu2_signal", channels=False)
+    nu2 = stored_moment(ds, "nu2_signal", site="output")
     nu2 = nu2 if "realization" in nu2.dims else nu2.expand_dims("realization")
-    site = str(output["site"].item()) if "site" in output.coords else architecture(ds).output
+    site = site_name(ds, "output")
     measured = nu2.notnull().sum("realization")
     found = theorem(ds, site, (nu2 > 0).sum("realization"), measured)
     if found["bounds_status"] != "ok":
@@ -167,7 +166,7 @@ def _survival(ds: xr.Dataset) -> Iterator[Comparison]:
 
 def _moments(values: xr.DataArray) -> xr.Dataset:
     """Central moments over realizations, NaN of none."""
-    moments = central_moments(values)
+    moments = central_moments(values, highest=4)
     return moments.where(moments["count"] > 0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from moments_xr.analysis.sensitivity import architecture, get, select_site
+from moments_xr.analysis.sensitivity import architecture, get
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.plots import elements
 from moments_xr.plots.panels import one_cube, xlabel
@@ -115,7 +115,7 @@ def _one_net(ds: xr.Dataset, realization: int | None) -> tuple[xr.Dataset, int]:
 
 
 def _ratios(ds: xr.Dataset, of: str, site: str) -> Channels:
-    logs = get(select_site(ds, site), of, log=True, channels=True).transpose("layer", "channel").compute().values
+    logs = get(ds, of, log=True, channels=True, site=site).transpose("layer", "channel").compute().values
     with np.errstate(invalid="ignore"):
         ratio = np.exp(logs - logs.max(1, keepdims=True))
         ratio = ratio / ratio.mean(1, keepdims=True)

@@ -13,7 +13,7 @@ from scipy import special, stats
 
 from moments_xr.analysis.lognormal import fit_lognormal
 from moments_xr.analysis.realizations import INTERVAL, LEVEL
-from moments_xr.analysis.sensitivity import get, select_site
+from moments_xr.analysis.sensitivity import get
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.plots import elements
 from moments_xr.plots.panels import one_cube
@@ -117,7 +117,7 @@ def _depths(measured: NDArray[np.int64], layers: list[int] | None) -> NDArray[np
 
 def _laws(ds: xr.Dataset, of: str, site: str) -> tuple[list[Law], int, int]:
     """The law at each depth that has one, how many realizations are undefined at the deepest, and of how many."""
-    values = get(select_site(ds, site), of, log=True)
+    values = get(ds, of, log=True, site=site)
     values = values if "realization" in values.dims else values.expand_dims("realization")
     fit = fit_lognormal(ds, of, site)[["mu", "sigma", "p_value"]]
     values, fit = compute(values.transpose("layer", "realization"), fit)

@@ -10,7 +10,7 @@ import xarray as xr
 from dask.base import compute
 
 from moments_xr.analysis.growth import predicted_power_law
-from moments_xr.analysis.sensitivity import architecture, chi, effective_rank, get, increments, select_site
+from moments_xr.analysis.sensitivity import architecture, chi, effective_rank, get, increments
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.plots import elements
 from moments_xr.plots.panels import (
@@ -91,8 +91,8 @@ def figure2(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     wanted = layers[-1] * np.arange(1, 5) / 4
     depths = np.unique([layers[np.abs(layers - depth).argmin()] for depth in wanted])
     chosen = ds.sel(layer=depths)
-    signal = get(select_site(chosen), "nu2_signal", log=True)
-    noise = get(select_site(chosen), "mu2_noise", log=True)
+    signal = get(chosen, "nu2_signal", log=True, site="output")
+    noise = get(chosen, "mu2_noise", log=True, site="output")
     start = np.log(chosen["input_mu2_signal"]) if "input_mu2_signal" in chosen else 0.0
     panels = []
     for values, name in ((signal - start, "log_nu2"), (noise, "log_mu2")):
@@ -119,7 +119,7 @@ def figure2(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
 
 def figure3(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Vanilla nets: the signal becomes one-dimensional."""
-    drawn = elements.bands({"increment": increments(ds), "reff_signal": effective_rank(select_site(ds))})
+    drawn = elements.bands({"increment": increments(ds), "reff_signal": effective_rank(ds, site="output")})
     require_defined(drawn.values())
     looks = {"increment": (Line(BLUE), "increment of sensitivity"), "reff_signal": (Line(PURPLE), "effective rank")}
     panels = []
@@ -135,7 +135,7 @@ def figure4(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     if "sum" in architecture(ds).sites:
         raise RequestError("fig4 is of feed-forward nets, and this is a cube of a residual one: draw fig5")
     parts = steps(ds, ["bn", "act"]) | {"layer": increments(ds)}
-    drawn = elements.bands({**parts, "chi": chi(select_site(ds), log=True), **_signal(ds)}, logs=["chi"])
+    drawn = elements.bands({**parts, "chi": chi(ds, log=True, site="output"), **_signal(ds)}, logs=["chi"])
     require_defined(drawn.values())
     return [
         _increments(ds, drawn, {"bn": "bn", "act": "act", "layer": "increment"}, backend),
@@ -147,7 +147,7 @@ def figure4(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
 def figure5(ds: xr.Dataset, backend: Backend) -> list[hv.Overlay]:
     """Batch-normalised residual nets: well-behaved, with the power law that the increments predict."""
     symbols = {"bn": "unit_bn", "act": "unit_act", "unit": "unit_increment"}
-    pieces = {**steps(ds, list(symbols)), "chi": chi(select_site(ds), log=True), **_signal(ds, "unit_")}
+    pieces = {**steps(ds, list(symbols)), "chi": chi(ds, log=True, site="output"), **_signal(ds, "unit_")}
     bands, law = compute(elements.lazy_bands(pieces, logs=["chi"]), predicted_power_law(ds))
     drawn, tau, layers = elements.read_bands(bands), float(law.tau), ds["layer"].values
     require_defined(drawn.values())
@@ -173,10 +173,10 @@ def _signal(ds: xr.Dataset, prefix: str = "") -> dict[str, xr.DataArray]:
     """Effective ranks and moments of z, under the names of their symbols."""
     _, ranked, z = architecture(ds).plotted
     return {
-        f"{prefix}reff_noise": effective_rank(select_site(ds, ranked), "noise"),
-        f"{prefix}reff_signal": effective_rank(select_site(ds, ranked), "signal"),
-        f"{prefix}mu4": get(select_site(ds, z), "mu4_signal"),
-        f"{prefix}nu1_abs": get(select_site(ds, z), "nu1_abs_signal"),
+        f"{prefix}reff_noise": effective_rank(ds, "noise", site=ranked),
+        f"{prefix}reff_signal": effective_rank(ds, "signal", site=ranked),
+        f"{prefix}mu4": get(ds, "mu4_signal", site=z),
+        f"{prefix}nu1_abs": get(ds, "nu1_abs_signal", site=z),
     }
 
 

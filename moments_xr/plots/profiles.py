@@ -8,7 +8,7 @@ import xarray as xr
 from dask.base import compute
 
 from moments_xr.analysis.growth import fit_growth
-from moments_xr.analysis.sensitivity import chi, get, select_site
+from moments_xr.analysis.sensitivity import chi, get
 from moments_xr.errors import MissingError
 from moments_xr.plots import elements, panels
 from moments_xr.plots.increments import increments
@@ -82,7 +82,7 @@ def sensitivity(
     2
     """
     ds, chosen = one_cube(ds, "sensitivity"), chosen_backend(backend)
-    log_chi = chi(select_site(ds, site), log=True)
+    log_chi = chi(ds, log=True, site=site)
     bands, fit = compute(elements.lazy_bands({"chi": log_chi}), fit_growth(ds, layers, site))
     band, fit = elements.read_bands(bands)["chi"], fit.load()
     if not np.isfinite(band.mean).any():

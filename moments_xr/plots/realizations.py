@@ -130,7 +130,7 @@ def _measured(last: xr.Dataset, name: str) -> xr.DataArray | None:
     ranked = architecture(last).plotted[1]
     try:
         if name == "reff_signal":
-            return effective_rank(select_site(last, ranked))
+            return effective_rank(last, site=ranked)
         return get(select_site(last), name.removeprefix("log_"), log=True)
     except MissingError:
         return None
