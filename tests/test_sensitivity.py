@@ -141,6 +141,20 @@ def test_another_site_than_the_selected_one_is_not_taken_for_it(cubes, answer):
         answer(cubes["vanilla"].sel(site="conv"), site="act")
 
 
+def test_answers_share_no_memory_with_the_cube(cubes):
+    ds = cubes["vanilla"].drop_vars(["log_signal_scale", "log_noise_scale"])
+    ds = ds.assign(reff_signal=ds.reff_signal.astype("f8"), log_chi=mx.chi(ds, log=True))
+    before = ds.copy(deep=True)
+    for values in (
+        mx.get(ds, "nu2_signal"),
+        mx.get(ds, "nu2_signal", site="act"),
+        mx.effective_rank(ds),
+        mx.chi(ds, True),
+    ):
+        values[:] = -1.0
+    xr.testing.assert_identical(ds, before)
+
+
 def test_increments_between_sites_do_not_know_the_scale(cubes):
     """The scale of a layer is that of all its sites: huge ones cost no digit."""
     ds = cubes["vanilla"]

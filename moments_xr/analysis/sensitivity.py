@@ -78,7 +78,7 @@ def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False, si
     if log:
         total = sum(scales, _log(stored))
         return _named(total, f"log_{name}", f"log {symbol(name)}", f"log of the {row.long_name}")
-    return _named(stored * _exp(sum(scales)) if scales else stored, name, symbol(name), row.long_name)
+    return _named(stored * _exp(sum(scales)) if scales else stored.copy(), name, symbol(name), row.long_name)
 
 
 @along_sweep
@@ -96,7 +96,8 @@ def chi(ds: xr.Dataset, log: bool = False, site: str | None = None) -> xr.DataAr
 
     Returns
     -------
-    (realization, layer, site), with `site` without. NaN where the net is dead (ν₂ = 0), or its signal is a single point (μ₂ = 0).
+    (realization, layer, site), with `site` without. NaN where the net is dead (ν₂ = 0), or its signal is a single point
+    (μ₂ = 0).
 
     Examples
     --------
@@ -106,7 +107,7 @@ def chi(ds: xr.Dataset, log: bool = False, site: str | None = None) -> xr.DataAr
     True
     """
     if "log_chi" in ds:
-        log_chi = (ds if site is None else select_site(ds, site))["log_chi"].astype("f8", copy=False)
+        log_chi = (ds if site is None else select_site(ds, site))["log_chi"].astype("f8")
     else:
         signal, noise = (get(ds, name, log=True, site=site) for name in ("mu2_signal", "mu2_noise"))
         log_chi = 0.5 * (noise - signal.where(signal > -np.inf) + _log(_input_mu2(ds)))
@@ -201,7 +202,8 @@ def effective_rank(
 ) -> xr.DataArray:
     """Effective rank r_eff = Tr C / ‖C‖ of the signal or of the noise (THEORY 2): (realization, layer, site).
 
-    With `site`, a name or `output`, at that one only. It is biased low by the number of vectors (batch times positions): compare only at equal numbers.
+    With `site`, a name or `output`, at that one only. It is biased low by the number of vectors (batch times positions):
+    compare only at equal numbers.
 
     Raises
     ------
@@ -220,7 +222,7 @@ def effective_rank(
     name = f"reff_{tensor}"
     if name not in ds:
         raise MissingError(f"the cube has no {name}: measure it with measure.effective_rank: [{tensor}]")
-    values = (ds if site is None else select_site(ds, site))[name].astype("f8", copy=False)
+    values = (ds if site is None else select_site(ds, site))[name].astype("f8")
     return _named(values, name, symbol(name), f"effective rank of the {tensor}")
 
 
