@@ -49,18 +49,33 @@ def test_terms_telescope_to_the_evolution(branched, architecture, method, of):
     assert abs(mean) < 4 * error + slack
 
 
+def dying(ds):
+    """A cube of which one net was not measured, and another dies at layer 5."""
+    ds = ds.assign({name: ds[name].where(ds.realization != 3) for name in ("pooled_moments", "branch_log_increment")})
+    dead = (ds.realization == 2) & ((ds.layer > 5) | (ds.layer == 5) & (ds.site == "act"))
+    return ds.assign(pooled_moments=ds.pooled_moments.where(~dead, 0.0))
+
+
+@pytest.mark.parametrize("of", ["nu2_signal", "chi"])
+def test_terms_are_undefined_from_where_a_net_is_dead(branched, of):
+    ds = dying(branched["vanilla"])
+    whole, one = mx.decompose(ds, of, "theory"), mx.decompose(ds.sel(realization=2), of, "theory")
+    for name in ("m_bar", "m_tilde", "s", "log_increment", "sum_m_bar"):
+        np.testing.assert_array_equal(whole[name].sel(realization=2).notnull(), ds.layer < 5, err_msg=name)
+        np.testing.assert_array_equal(one[name].notnull(), ds.layer < 5, err_msg=name)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_means_and_errors_are_those_of_realizations(branched, method):
-    ds = branched["vanilla"]
-    missing = {name: ds[name].where(ds.realization != 3) for name in ("pooled_moments", "branch_log_increment")}
-    terms = mx.decompose(ds.assign(missing), method=method)
+    ds = dying(branched["vanilla"])
+    terms = mx.decompose(ds, method=method)
     for name in ("m_bar", "m_tilde", "s", "log_increment"):
         for each in (name, f"sum_{name}"):
             rows = terms[each].transpose("layer", ...)
             mean = rows.mean("realization") if "realization" in rows.dims else rows
             np.testing.assert_allclose(terms[f"{each}_mean"], mean, rtol=1e-9, atol=1e-11, err_msg=each)
             if "realization" in rows.dims:
-                error = rows.std("realization", ddof=1) / np.sqrt(ds.sizes["realization"] - 1)
+                error = rows.std("realization", ddof=1) / np.sqrt(rows.count("realization"))
                 np.testing.assert_allclose(terms[f"{each}_se"], error, rtol=1e-9, atol=1e-14)
             assert "mean over realizations" in terms[f"{each}_mean"].attrs["long_name"]
 

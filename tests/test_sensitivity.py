@@ -141,6 +141,12 @@ def test_another_site_than_the_selected_one_is_not_taken_for_it(cubes, answer):
         answer(cubes["vanilla"].sel(site="conv"), site="act")
 
 
+def test_a_cube_without_names_of_sites_is_told_so(cubes):
+    for answer in (mx.alive, mx.fit_growth, mx.fit_lognormal):
+        with pytest.raises(LookupError, match="the cube lacks the site 'act'"):
+            answer(cubes["vanilla"].drop_vars("site"))
+
+
 def test_answers_share_no_memory_with_the_cube(cubes):
     ds = cubes["vanilla"].drop_vars(["log_signal_scale", "log_noise_scale"])
     ds = ds.assign(reff_signal=ds.reff_signal.astype("f8"), log_chi=mx.chi(ds, log=True))

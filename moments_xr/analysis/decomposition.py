@@ -81,7 +81,8 @@ def decompose(ds: xr.Dataset, of: str = "chi", method: Method = "auto") -> xr.Da
     log_increment = increments(ds, of, log=True)
     terms, influences = ESTIMATORS[chosen](ds, of, log_increment)
     alive = log_increment.notnull()
-    terms = {name: values.where(alive) if "realization" in values.dims else values for name, values in terms.items()}
+    expected = {name for name, values in terms.items() if not set(alive.dims) <= set(values.dims)}  # over realizations
+    terms = {name: values if name in expected else values.where(alive) for name, values in terms.items()}
     influences = {name: values.where(alive) for name, values in influences.items()}
     terms["log_increment"] = influences["log_increment"] = log_increment
     influences["s"] = terms["s"]
@@ -91,6 +92,8 @@ def decompose(ds: xr.Dataset, of: str = "chi", method: Method = "auto") -> xr.Da
             result[f"sum_{name}"] = values.cumsum("layer", skipna=False)
     for name, values in influences.items():
         result |= _averaged(name, values) | _averaged(f"sum_{name}", values.cumsum("layer", skipna=False))
+        if name in expected:
+            result |= {f"{each}_mean": result[each] for each in (name, f"sum_{name}")}
     return _described(xr.Dataset(result), ds, of, chosen)
 
 
@@ -202,9 +205,8 @@ def _from_realizations(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> 
         m_tilde = m_tilde + weight * below * count / (count - 1)
         relative = relative + weight * (np.exp(log_moment - log_of_mean) - 1)
     s = log_increment - expected
-    m_bar = expected - m_tilde
-    terms = {"m_bar": m_bar, "m_tilde": m_tilde, "s": s, "s_variance": moments["m2"] / (count - 1)}
-    return terms, {"m_bar": m_bar + relative, "m_tilde": m_tilde + s - relative}
+    terms = {"m_bar": expected - m_tilde, "m_tilde": m_tilde, "s": s, "s_variance": moments["m2"] / (count - 1)}
+    return terms, {"m_bar": relative, "m_tilde": s - relative}
 
 
 ESTIMATORS = {"branches": _from_branches, "theory": _from_theory, "realizations": _from_realizations}

@@ -282,7 +282,7 @@ def site_name(ds: xr.Dataset, site: str) -> str:
     if site == "output" and "site" in ds.coords and "site" not in ds.dims:
         return present[0]
     name = architecture(ds).output if site == "output" else site
-    if present and name not in present:
+    if (present or "site" in ds.dims) and name not in present:
         raise MissingError(f"the cube lacks the site '{name}'; it has {', '.join(present)}")
     return name
 
