@@ -16,8 +16,8 @@ import xarray as xr
 from moments_xr.analysis.diffusion import DIFFUSION, diffusion
 from moments_xr.analysis.growth_models import JUDGED, judge, predicted_exponent
 from moments_xr.analysis.lognormal import LAW, lognormal_law
-from moments_xr.analysis.pathology import judge as judge_limit
 from moments_xr.analysis.realizations import central_moments, log_mean
+from moments_xr.analysis.verdicts import judge as judge_limit
 from moments_xr.theory.finite_width import diffusion_bounds
 
 REALIZATIONS = (30, 100, 400)

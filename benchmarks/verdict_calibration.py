@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moments_xr.analysis.pathology import VERDICTS, judge
+from moments_xr.analysis.verdicts import VERDICTS, judge
 from moments_xr.quantities import PATHOLOGIES
 
 REALIZATIONS = (8, 30, 200)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import moments_xr as mx
 from benchmarks.verdict_calibration import CURVES, shares
-from moments_xr.analysis.pathology import FEWEST, VERDICTS, judge
+from moments_xr.analysis.verdicts import FEWEST, VERDICTS, judge
 from moments_xr.quantities import ARCHITECTURES, PATHOLOGIES
 
 LAYERS = np.arange(2, 201, 2)

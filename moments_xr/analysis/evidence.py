@@ -10,10 +10,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from moments_xr.analysis.growth import by_depth
-from moments_xr.analysis.pathology import FEWEST, STATISTICS, classify, over_deeper_half
+from moments_xr.analysis.pathology import STATISTICS, classify, over_deeper_half
 from moments_xr.analysis.realizations import curves, described, fitted, mean_interval, text
 from moments_xr.analysis.sensitivity import chi, increments
 from moments_xr.analysis.sweep import along_sweep
+from moments_xr.analysis.verdicts import FEWEST
 from moments_xr.errors import MissingError
 from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES
 

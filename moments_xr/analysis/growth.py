@@ -16,6 +16,7 @@ from moments_xr.analysis.growth_models import (
     ANSWERS,
     JUDGED,
     RANGES,
+    SAID,
     SHALLOWEST,
     judge,
     power_law,
@@ -93,16 +94,14 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     'exponential'
     """
     ds = by_depth(ds)
-    first, last = judged_range(ds["layer"].values, layers)
-    values = chi(ds, log=True, site=site).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
-    depths = values["layer"].values
-    rows = curves(values).drop_attrs()
+    rows = growth_rows(ds, layers, site)
+    depths = rows["layer"].values
     found = fitted(partial(judge, layers=depths), JUDGED, rows, core_dims=[["realization", "layer"]])
     ends = np.array([(depths[a], depths[b]) for a, _, b in spread_depths(depths)])
     result = xr.Dataset(
         {
-            "growth": text(lambda code: ANSWERS[int(code)], "how χ grows with depth", found["together"]),
-            "status": text(partial(status, depths, ends), "what the answer rests on", *_numbers(found)),
+            "growth": text(_answer, "how χ grows with depth", found["together"]),
+            "status": text(partial(status, depths), "what the answer rests on", *(found[name] for name in SAID)),
             "first_layer": ("range", ends[:, 0], described("first layer of the range")),
             "last_layer": ("range", ends[:, 1], described("last layer of the range")),
             "range_growth": _answers(found),
@@ -112,7 +111,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
         {"range": list(RANGES)},
     )
     with suppress(MissingError):
-        result = result.assign(_residual(ds if layers is None else ds.sel(layer=slice(first, last))).data_vars)
+        result = result.assign(_residual(ds if layers is None else ds.sel(layer=slice(*layers))).data_vars)
     for name, symbol in SYMBOLS.items():
         if name in result:
             result[name].attrs["symbol"] = symbol
@@ -140,22 +139,30 @@ def judged_range(measured: NDArray[Any], layers: tuple[int, int] | None) -> tupl
     return first, last
 
 
-def _numbers(found: xr.Dataset) -> list[xr.DataArray]:
-    return [found[name] for name in ("together", *RANGES, "count", "exponent_low", "exponent_high")]
+def growth_rows(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str = "output") -> xr.DataArray:
+    """Independent curves of log χ over the range of depths that is judged: (realization, layer), as `curves` makes them."""
+    first, last = judged_range(ds["layer"].values, layers)
+    values = chi(ds, log=True, site=site).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
+    return curves(values).drop_attrs()
+
+
+def _answer(code: float) -> str:
+    return ANSWERS[int(code)]
 
 
 def _answers(found: xr.Dataset) -> xr.DataArray:
     codes = xr.concat([found[name] for name in RANGES], "range")
-    return text(lambda code: ANSWERS[int(code)], "how χ grows over the range by itself", codes)
+    return text(_answer, "how χ grows over the range by itself", codes)
+
+
+def _differ(*codes: NDArray[Any]) -> NDArray[Any]:
+    decided = np.stack(codes)
+    return np.asarray(decided.max(0) != np.where(decided > 0, decided, np.inf).min(0)) & (decided.max(0) > 0)
 
 
 def _changes(found: xr.Dataset) -> xr.DataArray:
-    def differ(*codes: NDArray[Any]) -> NDArray[Any]:
-        decided = np.stack(codes)
-        return np.asarray(decided.max(0) != np.where(decided > 0, decided, np.inf).min(0)) & (decided.max(0) > 0)
-
     flags: xr.DataArray = xr.apply_ufunc(
-        differ, *(found[name] for name in RANGES), dask="parallelized", output_dtypes=["bool"]
+        _differ, *(found[name] for name in RANGES), dask="parallelized", output_dtypes=["bool"]
     )
     return flags.assign_attrs(described("whether ranges give different answers"))
 

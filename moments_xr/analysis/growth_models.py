@@ -41,6 +41,9 @@ JUDGED = {
     "support": "share of resamplings of the realizations in which exponential growth fits better",
 }
 
+SAID = ("together", *RANGES, "count", "exponent_low", "exponent_high")
+"""What `status` needs of `JUDGED`."""
+
 FEWEST_ROWS, FEWEST_LAYERS, SHALLOWEST = 8, 8, 16
 """Realizations, layers measured and deepest layer below which nothing is decided."""
 
@@ -194,16 +197,17 @@ def judge(rows: Array, layers: Array) -> list[Any]:
     ]  # fmt: skip
 
 
-def status(depths: Array, ends: Array, together: float, *numbers: float) -> str:
-    """Why the answers are what they are, in words; `ends` are the first and last layer of each range."""
+def status(layers: Array, together: float, *numbers: float) -> str:
+    """Why the answers about these layers are what they are, in words, from what `SAID` lists."""
     *answers, count, p_low, p_high = numbers
-    if not enough(depths):
-        measured = f"{len(depths)} measured from {depths[0]} to {depths[-1]}"
+    if not enough(layers):
+        measured = f"{len(layers)} measured from {layers[0]} to {layers[-1]}"
         return f"too few layers ({measured}; at least {FEWEST_LAYERS}, down to layer {SHALLOWEST})"
     if count < FEWEST_ROWS:
-        return f"too few realizations (χ is defined down to layer {depths[-1]} in {count:.0f}, at least {FEWEST_ROWS})"
+        return f"too few realizations (χ is defined down to layer {layers[-1]} in {count:.0f}, at least {FEWEST_ROWS})"
     said = ", ".join(
-        f"{ANSWERS[int(code)]} over layers {first} to {last}" for code, (first, last) in zip(answers, ends, strict=True)
+        f"{ANSWERS[int(code)]} over layers {layers[a]} to {layers[b]}"
+        for code, (a, _, b) in zip(answers, spread_depths(layers), strict=True)
     )
     if together:
         return said

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from dask.base import is_dask_collection
 from numpy.typing import NDArray
 
 from moments_xr.activations import ACTIVATIONS
-from moments_xr.analysis.growth import by_depth, fit_growth
-from moments_xr.analysis.growth_models import enough
+from moments_xr.analysis.growth import by_depth, growth_rows
 from moments_xr.analysis.network import told
-from moments_xr.analysis.realizations import curves, described, fitted, mean_interval
+from moments_xr.analysis.realizations import central_moments, curves, described
 from moments_xr.analysis.sensitivity import (
     architecture,
     effective_rank,
@@ -27,37 +26,18 @@ from moments_xr.analysis.sensitivity import (
     stored_moment,
 )
 from moments_xr.analysis.sweep import along_sweep
+from moments_xr.analysis.verdicts import Condition, Verdict, not_measured, on_growth, on_limit, overall
 from moments_xr.errors import MissingError
 from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES
-
-SHALLOWEST = 16
-"""Depth below which nothing is said of what happens with depth."""
-
-FEWEST = 8
-"""Realizations below which nothing is said."""
-
-SOON, LATER = 2, 8
-"""A pathology is absent if the statistic, going on at its rate since half the depth, would not meet the threshold: within
-its interval at twice the depth, and on average at eight times."""
-
-EXPONENTIAL = 0.5
-"""Growth whose rate falls with depth faster than l^−½ is nearer to a power law than to an exponential."""
 
 SMALLEST_LOG = -30.0
 """Logarithms of ratios that vanish are cut here, so that an exact zero counts as very small."""
 
-VERDICTS = ("undecided", "present", "absent")
-UNDECIDED, PRESENT, ABSENT = range(3)
+NUMBERS = Verdict._fields[2:]
+"""What a verdict has in numbers."""
 
-REASONS = (
-    "",
-    "the interval holds the threshold: more realizations would tell",
-    "it moves towards the threshold: a deeper net would tell",
-    f"fewer than {FEWEST} living realizations have it at every layer",
-    f"no layer as deep as {SHALLOWEST} is measured: too shallow to tell what happens with depth",
-    "fewer than 3 layers are measured",
-)
-DECIDED, STRADDLES, APPROACHES, FEW, SHALLOW, UNMEASURED_DEPTHS = range(6)
+Judged = tuple[Callable[..., Verdict], list[xr.DataArray]]
+"""What gives a verdict from curves (realization, layer), and these."""
 
 
 @along_sweep
@@ -100,27 +80,35 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
     """
     ds = by_depth(ds)
     ds = ds if "realization" in ds.dims else ds.expand_dims("realization")
-    parts = []
+    judged: dict[str, Judged] = {}
     for name in PATHOLOGIES:
         try:
-            parts.append(_exploding(ds) if name == "exploding_sensitivity" else _limit(ds, name))
+            judged[name] = _growth(ds) if name == "exploding_sensitivity" else _limit(ds, name)
         except MissingError as error:
-            parts.append(_not_measured(name, str(error)))
-    parts = [part.expand_dims("pathology") for part in parts]
-    if any(is_dask_collection(part) for part in parts):
-        parts = [part.chunk(pathology=1) for part in parts]  # text is not chunked by itself
-    result = xr.concat(parts, "pathology", coords="minimal", compat="override").assign_coords(
-        pathology=list(PATHOLOGIES)
-    )
-    if result["verdict"].chunks is not None:
-        result = result.chunk(pathology=-1)
-    result["overall"] = xr.apply_ufunc(
-        _overall, result["verdict"], input_core_dims=[["pathology"]], vectorize=True, dask="parallelized",
-        output_dtypes=[object],
+            judged[name] = partial(not_measured, str(error)), []
+    rows = [values for _, needed in judged.values() for values in needed] or [xr.DataArray(np.nan)]
+    functions = {name: (function, len(needed)) for name, (function, needed) in judged.items()}
+    verdict, sentence, numbers, all_together = xr.apply_ufunc(
+        partial(_answer, functions), *rows,
+        input_core_dims=[values.dims for values in rows],
+        output_core_dims=[["pathology"], ["pathology"], ["pathology", "number"], []],
+        dask="parallelized", output_dtypes=[object, object, "f8", object],
+        dask_gufunc_kwargs={"output_sizes": {"pathology": len(PATHOLOGIES), "number": len(NUMBERS)}},
     )  # fmt: skip
+    result = xr.Dataset(
+        {
+            "verdict": verdict,
+            **{name: numbers.isel(number=k) for k, name in enumerate(NUMBERS)},
+            "threshold": ("pathology", [row.threshold for row in PATHOLOGIES.values()]),
+            "sentence": sentence,
+            "overall": all_together,
+        },
+        {"pathology": list(PATHOLOGIES)},
+    )
     with suppress(MissingError):
         nu2 = stored_moment(ds, "nu2_signal", site=architecture(ds).output).isel(layer=-1, drop=True)
-        result["alive"] = (nu2 > 0).astype("f8").where(nu2.notnull()).mean("realization")
+        measured = central_moments((nu2 > 0).where(nu2.notnull()))
+        result["alive"] = measured["mean"].where(measured["count"] > 0)
     for name, long_name in LONG_NAMES.items():
         if name in result:
             result[name].attrs = described(long_name)
@@ -140,121 +128,39 @@ LONG_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Condition:
-    """A statistic in logarithm (realization, layer), with its threshold; several make a verdict."""
-
-    symbol: str
-    log_statistic: xr.DataArray
-    """Logarithm of the statistic's distance from `origin`."""
-    threshold: float
-    above: bool
-    origin: float = 0.0
-
-    @property
-    def log_threshold(self) -> float:
-        return float(np.log(self.threshold - self.origin))
-
-
-def _limit(ds: xr.Dataset, name: str) -> xr.Dataset:
+def _limit(ds: xr.Dataset, name: str) -> Judged:
     row = PATHOLOGIES[name]
     above = row.side == "above"
-    conditions = []
-    lacking = ""
+    conditions, rows, lacking = [], [], ""
     unscaled = name == "fat_tails" and not architecture(ds).normed
     try:
-        symbol = "E_c μ₄/E_c μ₂²" if unscaled else row.symbol
-        conditions.append(Condition(symbol, STATISTICS[name](ds), row.threshold, above, row.origin))
+        rows.append(STATISTICS[name](ds))
+        conditions.append(Condition("E_c μ₄/E_c μ₂²" if unscaled else row.symbol, row.threshold, above, row.origin))
     except MissingError as error:
         if name != "pseudo_linearity":
             raise
         lacking = str(error)
     if name == "pseudo_linearity":
-        recent = over_deeper_half(curves(increments(ds, "chi", log=True)))
-        conditions.append(Condition("mean δχ since half the depth", recent, LINEAR_INCREMENT, above))
-    judged = [_judged(condition, ds["layer"].values) for condition in conditions]
-    depth = int(ds["layer"].values[-1])
+        rows.append(over_deeper_half(curves(increments(ds, "chi", log=True))))
+        conditions.append(Condition("mean δχ since half the depth", LINEAR_INCREMENT, above))
+    function = partial(on_limit, name=name, conditions=tuple(conditions), layers=ds["layer"].values, lacking=lacking)
+    return function, [curves(values.drop_vars("site", errors="ignore")) for values in rows]
 
-    def words(*numbers: Any) -> tuple[Any, Any]:
-        split = [numbers[k : k + 6] for k in range(0, len(numbers), 6)]
-        codes = [int(part[3]) for part in split]
-        all_present = not lacking and set(codes) == {PRESENT}
-        code = ABSENT if ABSENT in codes else PRESENT if all_present else UNDECIDED
-        said = [_said(c, part, depth) for c, part in zip(conditions, split, strict=True)]
-        undefined = code == UNDECIDED and not np.isfinite([part[0] for part in split]).all()
-        text = f"{row.long_name}: " if code == PRESENT else "undecided (not measured): " if undefined else ""
-        text += "; ".join(said) + (f"; not measured: {lacking}" if lacking and code == UNDECIDED else "")
-        return VERDICTS[code], text
 
-    arguments = [values for part in judged for values in part.data_vars.values()]
-    verdict, sentence = xr.apply_ufunc(
-        words, *arguments, output_core_dims=[[], []], vectorize=True, dask="parallelized", output_dtypes=[object, object]
+def _growth(ds: xr.Dataset) -> Judged:
+    rows = growth_rows(ds)
+    return partial(on_growth, layers=rows["layer"].values), [rows.rename(layer="judged_layer")]
+
+
+def _answer(functions: Mapping[str, tuple[Callable[..., Verdict], int]], *rows: NDArray[Any]) -> tuple[Any, ...]:
+    """Verdicts, sentences and numbers of each pathology, and all together, from functions and how many rows each takes."""
+    given = iter(rows)
+    found = {name: function(*islice(given, count)) for name, (function, count) in functions.items()}
+    verdicts, sentences, *numbers = zip(*found.values(), strict=True)
+    return (
+        np.array(verdicts, dtype=object), np.array(sentences, dtype=object), np.array(numbers, dtype="f8").T,
+        np.array(overall(found), dtype=object),
     )  # fmt: skip
-    first = judged[0]
-    return xr.Dataset(
-        {
-            "verdict": verdict,
-            **{key: first[key] for key in ("statistic", "statistic_low", "statistic_high", "onset")},
-            "threshold": conditions[0].threshold,
-            "sentence": sentence,
-        }
-    )
-
-
-def _judged(condition: Condition, layers: NDArray[Any]) -> xr.Dataset:
-    rows = curves(condition.log_statistic.drop_vars("site", errors="ignore"))
-    outputs = ("statistic", "statistic_low", "statistic_high", "code", "reason", "onset")
-    return fitted(
-        lambda values: judge(values, layers, condition.log_threshold, condition.above, condition.origin),
-        dict.fromkeys(outputs, ""),
-        rows,
-        core_dims=[["realization", "layer"]],
-    )
-
-
-def judge(
-    rows: NDArray[Any], layers: NDArray[Any], log_threshold: float, above: bool, origin: float = 0.0
-) -> list[Any]:
-    """Whether the mean of curves (realization, layer) has gone, or is going, beyond a threshold at the last layer.
-
-    Returns the statistic and its interval (out of the logarithm), the verdict's code, the reason's, and the onset.
-    """
-    sign = 1.0 if above else -1.0
-    values = sign * (rows[np.isfinite(rows).all(1)] - log_threshold)  # positive is beyond the threshold
-    count = len(values)
-    if count == 0:
-        return [np.nan, np.nan, np.nan, UNDECIDED, FEW, np.nan]
-    now, low, high = mean_interval(values[:, -1])
-    interval = sorted(origin + np.exp(sign * np.array([low, high]) + log_threshold))
-    beyond = values.mean(0) > 0
-    onset = layers[len(beyond) - np.argmin(beyond[::-1])] if beyond[-1] and not beyond.all() else layers[0]
-    code, reason = UNDECIDED, STRADDLES
-    half = int(np.abs(layers - layers[-1] / 2).argmin())
-    if count < FEWEST:
-        reason = FEW
-    elif layers[-1] < SHALLOWEST:
-        reason = SHALLOW
-    elif half == len(layers) - 1 or len(layers) < 3:
-        reason = UNMEASURED_DEPTHS
-    elif low > 0:
-        code, reason = PRESENT, DECIDED
-    elif high < 0:
-        settled = _stays(values, layers, half)
-        code, reason = (ABSENT, DECIDED) if settled else (UNDECIDED, APPROACHES)
-    return [origin + np.exp(sign * now + log_threshold), *interval, code, reason, onset if beyond[-1] else np.nan]
-
-
-def _stays(values: NDArray[Any], layers: NDArray[Any], half: int) -> bool:
-    """Whether curves that are negative will stay so, by how they moved since half, and since a quarter, of the depth."""
-    now, moved = values[:, -1], values[:, -1] - values[:, half]
-    per_depth = layers[-1] / (layers[-1] - layers[half])
-    soon, later = (now + (times - 1) * per_depth * moved for times in (SOON, LATER))
-    if max(mean_interval(soon)[2], later.mean()) < 0:
-        return True
-    quarter = int(np.abs(layers - layers[-1] / 4).argmin())
-    before = values[:, half] - values[:, quarter]
-    slows = quarter < half and mean_interval(moved - before / 2)[2] < 0
-    return bool(slows and mean_interval(now + moved)[2] < 0)  # ½ + ¼ + … of the last movement is still to come
 
 
 def over_deeper_half(log_increments: xr.DataArray) -> xr.DataArray:
@@ -264,78 +170,6 @@ def over_deeper_half(log_increments: xr.DataArray) -> xr.DataArray:
     total = log_increments.cumsum("layer", skipna=False)
     before = (total - log_increments).isel(layer=start).assign_coords(layer=layers)
     return (total - before) / xr.DataArray(np.arange(len(layers)) - start + 1, {"layer": layers}, "layer")
-
-
-def _said(condition: Condition, numbers: tuple[Any, ...], depth: int) -> str:
-    value, low, high, _, reason, onset = numbers
-    if not np.isfinite(value):
-        return f"{condition.symbol} is not defined in any realization down to layer {depth}"
-    interval = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
-    side = "above" if (value > condition.threshold) else "below"
-    text = f"{condition.symbol} = {value:.4g}{interval} at layer {depth}, {side} {condition.threshold:g}"
-    if np.isfinite(onset):
-        text += f" from layer {int(onset)} on"
-    return text + (f" ({REASONS[int(reason)]})" if reason else "")
-
-
-def _exploding(ds: xr.Dataset) -> xr.Dataset:
-    row = PATHOLOGIES["exploding_sensitivity"]
-    fit = fit_growth(ds)
-    whole = fit.sel(range="all")
-    judged = ds["layer"].sel(layer=slice(whole["first_layer"].item(), whole["last_layer"].item())).values
-    depths = (int(whole["first_layer"]), int(whole["last_layer"]))
-
-    def words(growth: str, status: str, by_range: NDArray[Any], *numbers: float) -> tuple[Any, Any, Any]:
-        gamma, low, high, tau, exponent_low, exponent_high = numbers
-        where = f"over layers {depths[0]} to {depths[1]}"
-        rate = f"γ = {gamma:.4g} [{low:.4g}, {high:.4g}] per layer" if np.isfinite(low) else "γ is not certain"
-        if growth == "exponential":
-            return "present", f"{row.long_name}: χ grows as exp(γ l), {rate}, {where}", float(depths[0])
-        if growth in ("power", "bounded"):
-            law = f"grows as a power of depth, l^{tau:.3g}, not exponentially" if growth == "power" else "stays bounded"
-            return "absent", f"χ {law}, {where}", np.nan
-        if enough(judged) and exponent_low > EXPONENTIAL and "exponential" not in by_range:
-            bounded = np.isfinite(exponent_high)
-            p = f"from {exponent_low:.2f} to {exponent_high:.2f}" if bounded else f"at least {exponent_low:.2f}"
-            slower = f"its rate of growth falls with depth as l^−p, p {p}"
-            return "absent", f"χ does not grow exponentially: {slower}, {where}", np.nan
-        return "undecided", f"how χ grows is not certain ({status}); {rate}, {where}", np.nan
-
-    by_range = fit["range_growth"]
-    by_range = by_range.chunk(range=-1) if by_range.chunks is not None else by_range
-    names = ("gamma", "gamma_low", "gamma_high", "tau", "exponent_low", "exponent_high")
-    verdict, sentence, onset = xr.apply_ufunc(
-        words, fit["growth"], fit["status"], by_range, *(whole[name] for name in names),
-        input_core_dims=[[], [], ["range"], *[[]] * len(names)], output_core_dims=[[], [], []], vectorize=True,
-        dask="parallelized", output_dtypes=[object, object, "f8"],
-    )  # fmt: skip
-    return xr.Dataset(
-        {
-            "verdict": verdict,
-            "statistic": whole["gamma"],
-            "statistic_low": whole["gamma_low"],
-            "statistic_high": whole["gamma_high"],
-            "onset": onset,
-            "threshold": row.threshold,
-            "sentence": sentence,
-        }
-    ).drop_vars("range", errors="ignore")
-
-
-def _not_measured(name: str, why: str) -> xr.Dataset:
-    nothing = dict.fromkeys(("statistic", "statistic_low", "statistic_high", "onset"), np.nan)
-    words = {"verdict": "undecided", "sentence": f"undecided (not measured): {why}"}
-    return xr.Dataset(
-        {**nothing, "threshold": PATHOLOGIES[name].threshold}
-        | {key: ((), np.array(text, dtype=object)) for key, text in words.items()}
-    )
-
-
-def _overall(verdicts: NDArray[Any]) -> str:
-    present = [name for name, verdict in zip(PATHOLOGIES, verdicts, strict=True) if verdict == "present"]
-    if present:
-        return ", ".join(present)
-    return "undecided" if "undecided" in set(verdicts) else "well-behaved"
 
 
 def _log_ratio(ds: xr.Dataset, of: str, to: str, site: str) -> xr.DataArray:

@@ -7,6 +7,7 @@ on chunked values, reads each chunk once, and gives the same result whatever the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import gcd
 from typing import Any, Literal
 
@@ -82,9 +83,9 @@ def central_moments(values: xr.DataArray, highest: Literal[2, 4] = 2) -> xr.Data
 
         merged = da.reduction(
             values.data,
-            chunk=lambda block, axis, keepdims: _accumulate(block, highest),
-            combine=lambda parts, axis, keepdims: _merge(parts, highest),
-            aggregate=lambda parts, axis, keepdims: _merge(parts, highest),
+            chunk=partial(_accumulate, highest=highest),
+            combine=partial(_merge, highest=highest),
+            aggregate=partial(_merge, highest=highest),
             axis=0,
             keepdims=True,
             output_size=1 + highest,
@@ -97,7 +98,7 @@ def central_moments(values: xr.DataArray, highest: Literal[2, 4] = 2) -> xr.Data
     return xr.Dataset({name: rows.isel(statistic=k) for k, name in enumerate(CENTRAL[: 1 + highest])}, coords)
 
 
-def _accumulate(block: Array, highest: int) -> Array:
+def _accumulate(block: Array, highest: int, **_: Any) -> Array:
     """Central moments of a block along its first axis, in float64: (3, ...) or, up to the 4th, (5, ...)."""
     together = gcd(len(block), 16)  # rows taken as one, since numpy is slow on short ones
     rows = np.asarray(block, dtype="f8").reshape(len(block) // together, together, *block.shape[1:])
@@ -119,7 +120,7 @@ def _accumulate(block: Array, highest: int) -> Array:
     return np.stack([count, mean, *sums])
 
 
-def _merge(parts: Array, highest: int) -> Array:
+def _merge(parts: Array, highest: int, **_: Any) -> Array:
     """Merge central moments that stand one after the other along the first axis (Pébay 2008)."""
     stacked = parts.reshape(-1, 1 + highest, *parts.shape[1:])
     merged = stacked[0]
@@ -166,11 +167,8 @@ def fitted(
     """
     kept = [along] if along else []
 
-    def stacked(*values: Array) -> Array:
-        return np.stack([np.asarray(result, dtype="f8") for result in function(*values)], axis=-1)
-
     result = xr.apply_ufunc(
-        stacked,
+        partial(_stacked, function),
         *arrays,
         input_core_dims=[list(dims) for dims in core_dims],
         output_core_dims=[[*kept, "output"]],
@@ -181,6 +179,10 @@ def fitted(
     )
     table = {name: result.isel(output=k) for k, name in enumerate(outputs)}
     return xr.Dataset({name: values.assign_attrs(described(outputs[name])) for name, values in table.items()})
+
+
+def _stacked(function: Callable[..., Sequence[Any]], *values: Array) -> Array:
+    return np.stack([np.asarray(result, dtype="f8") for result in function(*values)], axis=-1)
 
 
 def described(long_name: str, symbol: str | None = None) -> dict[str, str]:
@@ -236,18 +238,20 @@ def log_mean(log_values: xr.DataArray) -> xr.DataArray:
     count = log_values.notnull().sum("realization")
     terms = log_values.fillna(-np.inf)
 
-    def total(block: Array, axis: Any = 0, keepdims: bool = True) -> Array:
-        with np.errstate(divide="ignore"):
-            return np.logaddexp.reduce(block, axis=0, keepdims=True)
-
     if terms.chunks is None:
-        summed: Any = total(terms.values)
+        summed: Any = _log_sum(terms.values)
     else:
         import dask.array as da
 
         summed = da.reduction(
-            terms.data, chunk=total, combine=total, aggregate=total, axis=0, keepdims=True, split_every=8, dtype="f8"
-        )
+            terms.data, chunk=_log_sum, combine=_log_sum, aggregate=_log_sum, axis=0, keepdims=True, split_every=8,
+            dtype="f8",
+        )  # fmt: skip
     coords = {name: coord for name, coord in log_values.coords.items() if "realization" not in coord.dims}
     result = xr.DataArray(xr.Variable(terms.dims[1:], summed[0]), coords)
     return result.where(count > 0) - np.log(count.where(count > 0))
+
+
+def _log_sum(block: Array, **_: Any) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.logaddexp.reduce(block, axis=0, keepdims=True))

@@ -342,15 +342,16 @@ def _exp(values: xr.DataArray | float) -> xr.DataArray:
 def _elementwise(function: Callable[[Any], Any], values: xr.DataArray | float) -> xr.DataArray:
     """A function of each element, in float64 without warnings; Dask fuses it with what stands before and after."""
 
-    def quiet(array: np.ndarray) -> Any:
-        with np.errstate(divide="ignore", over="ignore"):
-            return function(array)
-
     def apply(array: Any) -> Any:
-        return array.map_blocks(quiet, dtype="f8") if is_dask_collection(array) else quiet(array)
+        return array.map_blocks(_quiet, function, dtype="f8") if is_dask_collection(array) else _quiet(array, function)
 
     result: xr.DataArray = xr.apply_ufunc(apply, values, dask="allowed")
     return result
+
+
+def _quiet(array: np.ndarray, function: Callable[[Any], Any]) -> Any:
+    with np.errstate(divide="ignore", over="ignore"):
+        return function(array)
 
 
 def _named(values: xr.DataArray, name: str, symbol: str, long_name: str) -> xr.DataArray:
