@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from xarray.ufuncs import exp
 
+from moments_xr.analysis.elementwise import elementwise, positive
 from moments_xr.analysis.network import width
 from moments_xr.analysis.realizations import described
-from moments_xr.analysis.sensitivity import architecture, log_rescaled, stored_moment
+from moments_xr.analysis.sensitivity import architecture, rescaled, stored_moment
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.quantities import DECOMPOSED
@@ -69,8 +69,12 @@ def half_difference(ds: xr.Dataset, of: str, variance: Callable[[xr.Dataset, str
 
 def pooled_variance(ds: xr.Dataset, of: str, site: str = "output") -> xr.DataArray:
     """Var_c(q_c)/(N q²) of a moment at a site, from its variance over channels."""
-    log_ratio = log_rescaled(ds, f"var_{of}", site, zero=-np.inf) - 2 * log_rescaled(ds, of, site)
-    return xr.DataArray(exp(log_ratio) / width(ds))
+    return elementwise(partial(_relative, width(ds)), rescaled(ds, f"var_{of}", site), rescaled(ds, of, site))
+
+
+def _relative(channels: int, variance: NDArray[Any], mean: NDArray[Any]) -> NDArray[Any]:
+    known = positive(mean)
+    return variance / known / known / channels
 
 
 def channel_variance(ds: xr.Dataset, of: str) -> xr.DataArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -115,9 +117,8 @@ def _from_branches(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> Term
     samples = stored.sel(quantity=list(DECOMPOSED[of])).astype("f8")
     if samples.chunks is not None:
         samples = samples.chunk(branch=-1, quantity=-1)
-    weights = np.array(list(DECOMPOSED[of].values()))
     terms = fitted(
-        lambda realised, redrawn: branch_terms(realised, redrawn, weights),
+        partial(branch_terms, weights=tuple(DECOMPOSED[of].values())),
         dict.fromkeys(("m_bar", "m_tilde", "s", "s_variance", "m_bar_error", "m_tilde_error"), ""),
         log_increment,
         samples,
@@ -127,7 +128,7 @@ def _from_branches(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> Term
     return named, {name: named[name] for name in ("m_bar", "m_tilde")}
 
 
-def branch_terms(realised: NDArray[Any], redrawn: NDArray[Any], weights: NDArray[Any]) -> list[NDArray[Any]]:
+def branch_terms(realised: NDArray[Any], redrawn: NDArray[Any], weights: Sequence[float]) -> list[NDArray[Any]]:
     """m̄, m̃, s, the variance of s, and the errors of m̄ and m̃, from redraws of a layer.
 
     `realised` is log δq (...), `redrawn` log δq of each redraw and moment (..., branch, moment), and `weights` make q of

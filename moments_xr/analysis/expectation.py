@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from xarray.ufuncs import exp, log, maximum, minimum
 
 from moments_xr.analysis.channels import pooled_variance
+from moments_xr.analysis.elementwise import elementwise, log_positive, positive
 from moments_xr.analysis.network import fact, told
 from moments_xr.analysis.realizations import log_mean
-from moments_xr.analysis.sensitivity import architecture, get, log_rescaled
+from moments_xr.analysis.sensitivity import architecture, get, rescaled
 from moments_xr.errors import MissingError
+
+Array = NDArray[Any]
 
 
 def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
@@ -28,20 +32,26 @@ def expected_log_increment(ds: xr.Dataset, of: str) -> xr.DataArray:
         raise MissingError(f"no theory of m̄: {why_not}; use measure.branches")
     variance = float(told(ds, "weight_variance", 2.0))
 
-    log_at = partial(log_rescaled, ds)
-    before = log_at(of, "input")  # NaN of a dead net, of which nothing is expected
+    at = partial(rescaled, ds)
+    before = at(of, "input")
     if kind == "bn_res":
-        gain = _unit_gain(ds, of, variance, log_at)
-    else:
-        z = "conv" if kind == "vanilla" else "norm"
-        gain = xr.DataArray(0.5 * variance)
-        if kind == "bn_ff":
-            gain = 0.5 * exp(log_at("mu2_signal" if of == "nu2_signal" else of, z) - before)
-        if of == "mu2_signal":
-            gain = gain - exp(log_at("nu1_plus_minus_signal", z, zero=-np.inf) - before)
-    if kind == "bn_ff" and of == "mu2_noise":
-        gain = gain * exp(0.5 * _spread(ds, of, "norm"))
-    return log(gain.where(gain > 0))
+        deeper = int(fact(ds, "unit_depth")) - 1 if of == "mu2_noise" else 0
+        snr = [at("mu2_signal", site) for site in ("input", "act")] if deeper else []
+        return elementwise(partial(_log_gain_of_unit, variance, deeper), before, at(of, "act"), *snr)
+    z = "conv" if kind == "vanilla" else "norm"
+    one_sided = [at("nu1_plus_minus_signal", z)] if of == "mu2_signal" else []
+    if kind == "bn_ff":
+        normed = at("mu2_signal" if of == "nu2_signal" else of, z)
+        log_gain = elementwise(partial(_log_gain, 0.5), before, normed, *one_sided)
+        return log_gain + 0.5 * _spread(ds, of, z) if of == "mu2_noise" else log_gain
+    if not one_sided:
+        return xr.DataArray(np.log(0.5 * variance))
+    return elementwise(partial(_log_gain, 0.5 * variance), before, before, *one_sided)
+
+
+def _log_gain(kept: float, before: Array, activated: Array, one_sided: Array | float = 0.0) -> Array:
+    """log of the expected increment of a layer, of whose activation's input this share is kept; NaN of a dead net."""
+    return log_positive((kept * activated - one_sided) / positive(before))
 
 
 def _spread(ds: xr.Dataset, of: str, site: str) -> xr.DataArray | float:
@@ -52,14 +62,16 @@ def _spread(ds: xr.Dataset, of: str, site: str) -> xr.DataArray | float:
         return 0.0
 
 
-def _unit_gain(ds: xr.Dataset, of: str, variance: float, log_at: Callable[[str, str], xr.DataArray]) -> xr.DataArray:
-    """E δq of a residual unit: 1 + q(y^{l,H})/q(y^{l−1}), all its layers taken like the first, which is measured."""
-    branch = variance * exp(log_at(of, "act") - log_at(of, "input"))
-    if of == "mu2_noise":
-        deeper = int(fact(ds, "unit_depth")) - 1
-        snr = [log_at("mu2_noise", site) - log_at("mu2_signal", site) for site in ("act", "input")]
-        branch = branch * exp(deeper * (snr[0] - snr[1]))
-    return 1 + branch
+def _log_gain_of_unit(variance: float, deeper: int, before: Array, act: Array, *signal: Array) -> Array:
+    """log of 1 + q(y^{l,H})/q(y^{l−1}), all layers of a residual unit taken like the first, which is measured.
+
+    Of the noise each of the `deeper` layers gains as much on the `signal` (before, act) as the first does.
+    """
+    gain = positive(act) / positive(before)
+    branch = variance * gain
+    if deeper:
+        branch = branch * (gain * positive(signal[0]) / positive(signal[1])) ** deeper
+    return np.asarray(np.log1p(branch))
 
 
 def why_no_theorem(ds: xr.Dataset) -> str | None:

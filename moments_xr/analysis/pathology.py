@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from moments_xr.activations import ACTIVATIONS
+from moments_xr.analysis.elementwise import elementwise, log_positive, positive
 from moments_xr.analysis.growth import by_depth, growth_rows
 from moments_xr.analysis.network import told
 from moments_xr.analysis.realizations import central_moments, curves, described
@@ -21,7 +22,7 @@ from moments_xr.analysis.sensitivity import (
     effective_rank,
     get,
     increments,
-    log_rescaled,
+    rescaled,
     site_name,
     stored_moment,
 )
@@ -173,8 +174,11 @@ def over_deeper_half(log_increments: xr.DataArray) -> xr.DataArray:
 
 
 def _log_ratio(ds: xr.Dataset, of: str, to: str, site: str) -> xr.DataArray:
-    ratio = log_rescaled(ds, of, site, zero=-np.inf) - log_rescaled(ds, to, site)
-    return ratio.clip(min=SMALLEST_LOG)
+    return elementwise(_cut_log_ratio, rescaled(ds, of, site), rescaled(ds, to, site))
+
+
+def _cut_log_ratio(of: NDArray[Any], to: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.maximum(np.log(of / positive(to)), SMALLEST_LOG))
 
 
 def _log_dimension(ds: xr.Dataset) -> xr.DataArray:
@@ -182,8 +186,11 @@ def _log_dimension(ds: xr.Dataset) -> xr.DataArray:
 
 
 def _log_rank(ds: xr.Dataset) -> xr.DataArray:
-    rank = effective_rank(ds, site=architecture(ds).plotted[1])
-    return xr.ufuncs.log((rank - PATHOLOGIES["one_dimensional_signal"].origin).clip(min=np.exp(SMALLEST_LOG)))
+    return elementwise(_log_excess, effective_rank(ds, site=architecture(ds).plotted[1]))
+
+
+def _log_excess(rank: NDArray[Any]) -> NDArray[Any]:
+    return np.log(np.maximum(rank - PATHOLOGIES["one_dimensional_signal"].origin, np.exp(SMALLEST_LOG)))
 
 
 def _log_one_sidedness(ds: xr.Dataset) -> xr.DataArray:
@@ -200,14 +207,16 @@ def _log_kurtosis(ds: xr.Dataset) -> xr.DataArray:
 def log_kurtosis(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
     """log of μ₄ where batch norm gives every channel a variance of 1, elsewhere of E_c μ₄,c/E_c μ₂,c², at one site."""
     if site_name(ds, site) == "norm":
-        fourth = get(ds, "mu4_signal", log=True, site=site)
-        return fourth.where(fourth > -np.inf)
-    fourth = log_rescaled(ds, "mu4_signal", site)
-    square, spread = (log_rescaled(ds, name, site, zero=-np.inf) for name in ("mu2_signal", "var_mu2_signal"))
-    channels = told(ds, "width", np.inf)  # the variance over channels is the unbiased one, of N − 1
-    spread = spread + np.log1p(-1 / channels) if channels > 1 else xr.full_like(spread, -np.inf)
-    mean_of_square = xr.ufuncs.logaddexp(2 * square, spread)
-    return fourth - mean_of_square.where(mean_of_square > -np.inf)
+        return elementwise(log_positive, get(ds, "mu4_signal", site=site))
+    moments = [rescaled(ds, name, site) for name in ("mu4_signal", "mu2_signal", "var_mu2_signal")]
+    return elementwise(partial(_log_kurtosis_over_channels, told(ds, "width", np.inf)), *moments)
+
+
+def _log_kurtosis_over_channels(
+    channels: float, fourth: NDArray[Any], square: NDArray[Any], spread: NDArray[Any]
+) -> NDArray[Any]:
+    mean_of_square = square * square + spread * (1 - 1 / channels)  # the spread is the unbiased one, of N − 1
+    return log_positive(fourth / positive(mean_of_square))
 
 
 STATISTICS: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import xarray as xr
-from dask.base import is_dask_collection
 
+from moments_xr.analysis.elementwise import elementwise, log_positive, log_scaled, positive, scaled, weighted
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.quantities import (
@@ -67,18 +68,23 @@ def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False, si
     if name in ("reff_signal", "reff_noise"):
         rank = effective_rank(ds, "signal" if name == "reff_signal" else "noise", site)
         return (
-            _named(_log(rank), f"log_{name}", f"log {rank.attrs['symbol']}", f"log of the {rank.attrs['long_name']}")
+            _named(
+                elementwise(np.log, rank),
+                f"log_{name}",
+                f"log {rank.attrs['symbol']}",
+                f"log of the {rank.attrs['long_name']}",
+            )
             if log
             else rank
         )
     row = _moment(name, log)
     stored = stored_moment(ds, name, channels, site)
     signal, noise = scale_orders(name)
-    scales = _scales(ds, signal=signal, noise=noise)
+    scales, orders = _scales(ds, signal=signal, noise=noise)
     if log:
-        total = sum(scales, _log(stored))
+        total = elementwise(partial(log_scaled, orders), stored, *scales)
         return _named(total, f"log_{name}", f"log {symbol(name)}", f"log of the {row.long_name}")
-    return _named(stored * _exp(sum(scales)) if scales else stored.copy(), name, symbol(name), row.long_name)
+    return _named(elementwise(partial(scaled, orders), stored, *scales), name, symbol(name), row.long_name)
 
 
 @along_sweep
@@ -109,12 +115,23 @@ def chi(ds: xr.Dataset, log: bool = False, site: str | None = None) -> xr.DataAr
     if "log_chi" in ds:
         log_chi = (ds if site is None else select_site(ds, site))["log_chi"].astype("f8")
     else:
-        signal, noise = (get(ds, name, log=True, site=site) for name in ("mu2_signal", "mu2_noise"))
-        log_chi = 0.5 * (noise - signal.where(signal > -np.inf) + _log(_input_mu2(ds)))
-    result = _named(log_chi, "log_chi", "log χ", "log of the normalised sensitivity") if log else None
-    if result is None:
-        result = _named(_exp(log_chi), "chi", "χ", "normalised sensitivity")
+        signal, noise = (stored_moment(ds, name, site=site) for name in ("mu2_signal", "mu2_noise"))
+        start = ds["input_mu2_signal"] if "input_mu2_signal" in ds else xr.DataArray(1.0)
+        scales, orders = _scales(ds, signal=-1, noise=1)
+        log_chi = elementwise(partial(_log_chi, orders), noise, signal, start, *scales)
+    if log:
+        result = _named(log_chi, "log_chi", "log χ", "log of the normalised sensitivity")
+    else:
+        result = _named(elementwise(np.exp, log_chi), "chi", "χ", "normalised sensitivity")
     return result.assign_attrs(comment=UNDEFINED)
+
+
+def _log_chi(
+    orders: Sequence[int], noise: np.ndarray, signal: np.ndarray, start: np.ndarray, *log_scales: np.ndarray
+) -> np.ndarray:
+    """log χ from variances of the noise, of the signal, and of the signal at the start."""
+    log_ratio = np.log(noise) - log_positive(signal) + np.log(start)
+    return np.asarray(0.5 * log_ratio + weighted(orders, *log_scales))
 
 
 @along_sweep
@@ -172,7 +189,7 @@ def increments(
     what = symbol(of)
     if log:
         return _named(log_increment, f"log_increment_{of}", f"log δ{what}", f"log-increment of {what} by {by}")
-    return _named(_exp(log_increment), f"increment_{of}", f"δ{what}", f"increment of {what} by {by}")
+    return _named(elementwise(np.exp, log_increment), f"increment_{of}", f"δ{what}", f"increment of {what} by {by}")
 
 
 def _log_ratio(ds: xr.Dataset, of: str, end: str, start: str) -> xr.DataArray:
@@ -181,19 +198,24 @@ def _log_ratio(ds: xr.Dataset, of: str, end: str, start: str) -> xr.DataArray:
         ends = [get(ds, of, log=True, site=site).drop_vars("site", errors="ignore") for site in (end, start)]
         return ends[0].where(ends[0] > -np.inf) - ends[1].where(ends[1] > -np.inf)
     weights = DECOMPOSED.get(of, {of: 1.0})
-    return xr.DataArray(
-        sum(weight * (log_rescaled(ds, name, end) - log_rescaled(ds, name, start)) for name, weight in weights.items())
-    )
+    for name in weights:
+        _moment(name, log=True)
+    moments = [rescaled(ds, name, site) for name in weights for site in (end, start)]
+    return elementwise(partial(_log_of_ratios, tuple(weights.values())), *moments)
 
 
-def log_rescaled(ds: xr.Dataset, name: str, site: str, zero: float = np.nan) -> xr.DataArray:
-    """log of a moment of the rescaled tensors at one site, and `zero` where it is 0.
+def _log_of_ratios(weights: Sequence[float], *moments: np.ndarray) -> np.ndarray:
+    """Σ w log(a/b) of moments a, b, a, b, …, one weight each pair."""
+    pairs = zip(moments[::2], moments[1::2], strict=True)
+    return np.asarray(weighted(weights, *(np.log(positive(end) / positive(start)) for end, start in pairs)))
+
+
+def rescaled(ds: xr.Dataset, name: str, site: str) -> xr.DataArray:
+    """A moment of the rescaled tensors at one site.
 
     Tensors are rescaled alike all through a layer, so that their scales drop out of ratios of the same order there.
     """
-    _moment(name, log=True)
-    stored = stored_moment(ds, name, site=site).drop_vars("site", errors="ignore")
-    return _log(stored) if zero == -np.inf else _elementwise(_log_of_positive, stored)
+    return stored_moment(ds, name, site=site).drop_vars("site", errors="ignore")
 
 
 @along_sweep
@@ -314,44 +336,11 @@ def _moment(name: str, log: bool) -> Moment | Statistic:
     return row
 
 
-def _scales(ds: xr.Dataset, **orders: int) -> list[xr.DataArray]:
-    """What the logarithm of a stored moment lacks, since tensors were rescaled: of each tensor, order times log of scale."""
-    stored = {tensor: f"log_{tensor}_scale" for tensor, order in orders.items() if order}
-    return [orders[tensor] * ds[name] for tensor, name in stored.items() if name in ds]
-
-
-def _input_mu2(ds: xr.Dataset) -> xr.DataArray:
-    return ds["input_mu2_signal"] if "input_mu2_signal" in ds else xr.DataArray(1.0)
-
-
-def _log(values: xr.DataArray) -> xr.DataArray:
-    """Logarithm, −inf of zero without a warning; lazy."""
-    return _elementwise(np.log, values)
-
-
-def _log_of_positive(array: np.ndarray) -> np.ndarray:
-    positive = array > 0
-    return np.asarray(np.log(array if positive.all() else np.where(positive, array, np.nan)))
-
-
-def _exp(values: xr.DataArray | float) -> xr.DataArray:
-    """Exponential, inf beyond float64 without a warning; lazy."""
-    return _elementwise(np.exp, values)
-
-
-def _elementwise(function: Callable[[Any], Any], values: xr.DataArray | float) -> xr.DataArray:
-    """A function of each element, in float64 without warnings; Dask fuses it with what stands before and after."""
-
-    def apply(array: Any) -> Any:
-        return array.map_blocks(_quiet, function, dtype="f8") if is_dask_collection(array) else _quiet(array, function)
-
-    result: xr.DataArray = xr.apply_ufunc(apply, values, dask="allowed")
-    return result
-
-
-def _quiet(array: np.ndarray, function: Callable[[Any], Any]) -> Any:
-    with np.errstate(divide="ignore", over="ignore"):
-        return function(array)
+def _scales(ds: xr.Dataset, **orders: int) -> tuple[list[xr.DataArray], tuple[int, ...]]:
+    """What the logarithm of a stored moment lacks, since tensors were rescaled: logs of scales, and the order of each."""
+    stored = {f"log_{tensor}_scale": order for tensor, order in orders.items() if order}
+    present = {name: order for name, order in stored.items() if name in ds}
+    return [ds[name] for name in present], tuple(present.values())
 
 
 def _named(values: xr.DataArray, name: str, symbol: str, long_name: str) -> xr.DataArray:
