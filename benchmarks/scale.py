@@ -59,6 +59,7 @@ def make(path: Path, recipe: mx.Recipe) -> None:
             logs[..., k] += rng.normal(-1.0, 0.02, logs.shape[:-1])
         logs[..., 0, :] *= 0.99
         logs[..., names.index("nu2_signal")] = logs[..., names.index("mu2_signal")] + 0.3
+        logs[..., names.index("nu1_plus_minus_signal")] = logs[..., names.index("mu2_signal")] - np.log(2 * np.pi)
         arrays = {
             "pooled_moments": np.exp(logs),
             "log_signal_scale": np.zeros((recipe.block, layers)),

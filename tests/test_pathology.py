@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import moments_xr as mx
 from benchmarks.verdict_calibration import CURVES, shares
 from moments_xr.analysis.verdicts import FEWEST, VERDICTS, judge
-from moments_xr.quantities import ARCHITECTURES, PATHOLOGIES
+from moments_xr.quantities import ARCHITECTURES, LINEAR_INCREMENT, PATHOLOGIES
 
 LAYERS = np.arange(2, 201, 2)
 
@@ -123,6 +123,7 @@ def test_what_is_not_measured_is_undecided_and_said():
     verdicts = dict(zip(PATHOLOGIES, part.verdict.values, strict=True))
     assert verdicts["exploding_sensitivity"] == "present" and verdicts["one_dimensional_signal"] == "undecided"
     assert verdicts["pseudo_linearity"] == "absent", "the increment alone tells"
+    assert float(part.threshold.sel(pathology="pseudo_linearity")) == LINEAR_INCREMENT
     sentence = str(part.sentence.sel(pathology="one_dimensional_signal").values)
     assert sentence.startswith("undecided (not measured): the cube has no reff_signal")
     nothing = mx.classify(

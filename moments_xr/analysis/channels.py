@@ -69,7 +69,8 @@ def half_difference(ds: xr.Dataset, of: str, variance: Callable[[xr.Dataset, str
 
 def pooled_variance(ds: xr.Dataset, of: str, site: str = "output") -> xr.DataArray:
     """Var_c(q_c)/(N q²) of a moment at a site, from its variance over channels."""
-    return elementwise(partial(_relative, width(ds)), rescaled(ds, f"var_{of}", site), rescaled(ds, of, site))
+    moments = rescaled(ds, f"var_{of}", site), rescaled(ds, of, site)
+    return elementwise(partial(_relative, width(ds)), *moments)
 
 
 def _relative(channels: int, variance: NDArray[Any], mean: NDArray[Any]) -> NDArray[Any]:

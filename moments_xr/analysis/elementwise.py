@@ -45,6 +45,12 @@ def positive(array: Array) -> Array:
     return array if np.all(known) else np.where(known, array, np.nan)
 
 
+def finite(array: Array) -> Array:
+    """The array, NaN where it is infinite."""
+    known = np.isfinite(array)
+    return array if np.all(known) else np.where(known, array, np.nan)
+
+
 def log_positive(array: Array) -> Array:
     """Logarithm, NaN of zero."""
     return np.asarray(np.log(positive(array)))

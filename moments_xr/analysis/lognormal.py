@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 from scipy import special
 
 from moments_xr.analysis.diffusion import fit_diffusion, theorem
+from moments_xr.analysis.elementwise import elementwise, finite
 from moments_xr.analysis.realizations import (
     INTERVAL,
     central_moments,
     described,
     fitted,
+    living,
     log_mean,
     normal_law,
     text,
 )
-from moments_xr.analysis.sensitivity import architecture, get, site_name
+from moments_xr.analysis.sensitivity import architecture, get, site_name, stored_moment
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -134,11 +136,11 @@ def fit_lognormal(
     span = _span(ds, layers)
     log_q = _rows(ds, of, site)
     try:
-        log_nu2 = _rows(ds, "nu2_signal", site)
+        nu2 = stored_moment(ds, "nu2_signal", site=site)
     except MissingError:
-        log_nu2 = xr.full_like(log_q, np.nan)
-    measured, alive = (each.sum("realization") for each in (log_nu2.notnull(), log_nu2 > -np.inf))
-    log_q = log_q.where(np.isfinite(log_q))
+        nu2 = xr.full_like(log_q, np.nan)
+    alive, measured = living(nu2)
+    log_q = elementwise(finite, log_q)
     tested = log_q.isel(realization=slice(TESTED))
     tested = tested.chunk({"realization": -1}) if tested.chunks is not None else tested
     law = fitted(

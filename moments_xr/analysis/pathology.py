@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,7 @@ from moments_xr.activations import ACTIVATIONS
 from moments_xr.analysis.elementwise import elementwise, log_positive, positive
 from moments_xr.analysis.growth import by_depth, growth_rows
 from moments_xr.analysis.network import told
-from moments_xr.analysis.realizations import central_moments, curves, described
+from moments_xr.analysis.realizations import curves, described, living
 from moments_xr.analysis.sensitivity import (
     architecture,
     effective_rank,
@@ -37,8 +37,13 @@ SMALLEST_LOG = -30.0
 NUMBERS = Verdict._fields[2:]
 """What a verdict has in numbers."""
 
-Judged = tuple[Callable[..., Verdict], list[xr.DataArray]]
-"""What gives a verdict from curves (realization, layer), and these."""
+
+class Judged(NamedTuple):
+    """What gives a verdict, from curves (realization, layer), and the threshold of its statistic."""
+
+    verdict: Callable[..., Verdict]
+    rows: list[xr.DataArray]
+    threshold: float
 
 
 @along_sweep
@@ -86,9 +91,9 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
         try:
             judged[name] = _growth(ds) if name == "exploding_sensitivity" else _limit(ds, name)
         except MissingError as error:
-            judged[name] = partial(not_measured, str(error)), []
-    rows = [values for _, needed in judged.values() for values in needed] or [xr.DataArray(np.nan)]
-    functions = {name: (function, len(needed)) for name, (function, needed) in judged.items()}
+            judged[name] = Judged(partial(not_measured, str(error)), [], PATHOLOGIES[name].threshold)
+    rows = [values for each in judged.values() for values in each.rows] or [xr.DataArray(np.nan)]
+    functions = {name: (each.verdict, len(each.rows)) for name, each in judged.items()}
     verdict, sentence, numbers, all_together = xr.apply_ufunc(
         partial(_answer, functions), *rows,
         input_core_dims=[values.dims for values in rows],
@@ -100,7 +105,7 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
         {
             "verdict": verdict,
             **{name: numbers.isel(number=k) for k, name in enumerate(NUMBERS)},
-            "threshold": ("pathology", [row.threshold for row in PATHOLOGIES.values()]),
+            "threshold": ("pathology", [each.threshold for each in judged.values()]),
             "sentence": sentence,
             "overall": all_together,
         },
@@ -108,8 +113,8 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
     )
     with suppress(MissingError):
         nu2 = stored_moment(ds, "nu2_signal", site=architecture(ds).output).isel(layer=-1, drop=True)
-        measured = central_moments((nu2 > 0).where(nu2.notnull()))
-        result["alive"] = measured["mean"].where(measured["count"] > 0)
+        alive, measured = living(nu2)
+        result["alive"] = alive / measured.where(measured > 0)
     for name, long_name in LONG_NAMES.items():
         if name in result:
             result[name].attrs = described(long_name)
@@ -144,13 +149,15 @@ def _limit(ds: xr.Dataset, name: str) -> Judged:
     if name == "pseudo_linearity":
         rows.append(over_deeper_half(curves(increments(ds, "chi", log=True))))
         conditions.append(Condition("mean δχ since half the depth", LINEAR_INCREMENT, above))
-    function = partial(on_limit, name=name, conditions=tuple(conditions), layers=ds["layer"].values, lacking=lacking)
-    return function, [curves(values.drop_vars("site", errors="ignore")) for values in rows]
+    verdict = partial(on_limit, name=name, conditions=tuple(conditions), layers=ds["layer"].values, lacking=lacking)
+    rows = [curves(values.drop_vars("site", errors="ignore")) for values in rows]
+    return Judged(verdict, rows, conditions[0].threshold)
 
 
 def _growth(ds: xr.Dataset) -> Judged:
     rows = growth_rows(ds)
-    return partial(on_growth, layers=rows["layer"].values), [rows.rename(layer="judged_layer")]
+    verdict = partial(on_growth, layers=rows["layer"].values)
+    return Judged(verdict, [rows.rename(layer="judged_layer")], PATHOLOGIES["exploding_sensitivity"].threshold)
 
 
 def _answer(functions: Mapping[str, tuple[Callable[..., Verdict], int]], *rows: NDArray[Any]) -> tuple[Any, ...]:

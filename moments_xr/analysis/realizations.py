@@ -16,6 +16,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
+from moments_xr.analysis.elementwise import elementwise
+
 LEVEL = 0.95
 """Confidence of every interval."""
 
@@ -73,29 +75,41 @@ def central_moments(values: xr.DataArray, highest: Literal[2, 4] = 2) -> xr.Data
     -------
     Variables `count`, `mean`, `m2` and, up to the `highest`, `m3`, `m4` with the other dimensions.
     """
+    accumulate, merge = partial(_accumulate, highest=highest), partial(_merge, highest=highest)
+    return _reduced(values, accumulate, merge, CENTRAL[: 1 + highest])
+
+
+def _reduced(
+    values: xr.DataArray, accumulate: Callable[..., Array], merge: Callable[..., Array], names: Sequence[str]
+) -> xr.Dataset:
+    """Statistics over realizations, merged as a tree.
+
+    `accumulate` makes them of a block (realization, ...), one after the other along its first axis; `merge` takes those of
+    several blocks, joined along that axis, into one.
+    """
     if "realization" not in values.dims:
         values = values.expand_dims("realization")
     values = values.transpose("realization", ...)
     if values.chunks is None:
-        merged: Any = _accumulate(values.values, highest)
+        merged: Any = accumulate(values.values)
     else:
         import dask.array as da
 
         merged = da.reduction(
             values.data,
-            chunk=partial(_accumulate, highest=highest),
-            combine=partial(_merge, highest=highest),
-            aggregate=partial(_merge, highest=highest),
+            chunk=accumulate,
+            combine=merge,
+            aggregate=merge,
             axis=0,
             keepdims=True,
-            output_size=1 + highest,
+            output_size=len(names),
             split_every=8,
             dtype="f8",
             meta=np.empty((0,) * values.ndim),
         )
     rows = xr.Variable(("statistic", *values.dims[1:]), merged)
     coords = {name: coord for name, coord in values.coords.items() if "realization" not in coord.dims}
-    return xr.Dataset({name: rows.isel(statistic=k) for k, name in enumerate(CENTRAL[: 1 + highest])}, coords)
+    return xr.Dataset({name: rows.isel(statistic=k) for k, name in enumerate(names)}, coords)
 
 
 def _accumulate(block: Array, highest: int, **_: Any) -> Array:
@@ -109,9 +123,11 @@ def _accumulate(block: Array, highest: int, **_: Any) -> Array:
         deviation = rows - mean
     else:
         defined = np.isfinite(rows)
-        count = defined.sum((0, 1))
-        mean = np.where(defined, rows, 0.0).sum((0, 1)) / np.maximum(count, 1)
-        deviation = np.where(defined, rows - mean, 0.0)
+        weights, deviation = defined.astype("f8"), np.where(defined, rows, 0.0)
+        count = weights.sum(0).sum(0)
+        mean = deviation.sum(0).sum(0) / np.maximum(count, 1)
+        deviation -= mean
+        deviation *= weights
     factors = [(deviation, deviation)]
     if highest > 2:
         square = deviation * deviation
@@ -232,26 +248,25 @@ def text(function: Callable[..., str], long_name: str, *arrays: xr.DataArray) ->
 
 def log_mean(log_values: xr.DataArray) -> xr.DataArray:
     """log of the mean over realizations of exp(values), which never overflows; −inf counts as zero, NaN is left out."""
-    if "realization" not in log_values.dims:
-        log_values = log_values.expand_dims("realization")
-    log_values = log_values.transpose("realization", ...)
-    count = log_values.notnull().sum("realization")
-    terms = log_values.fillna(-np.inf)
-
-    if terms.chunks is None:
-        summed: Any = _log_sum(terms.values)
-    else:
-        import dask.array as da
-
-        summed = da.reduction(
-            terms.data, chunk=_log_sum, combine=_log_sum, aggregate=_log_sum, axis=0, keepdims=True, split_every=8,
-            dtype="f8",
-        )  # fmt: skip
-    coords = {name: coord for name, coord in log_values.coords.items() if "realization" not in coord.dims}
-    result = xr.DataArray(xr.Variable(terms.dims[1:], summed[0]), coords)
-    return result.where(count > 0) - np.log(count.where(count > 0))
+    found = _reduced(log_values, _log_sum, _merge_log_sums, ("log_sum", "count"))
+    count = found["count"].where(found["count"] > 0)
+    return found["log_sum"] - np.log(count)
 
 
 def _log_sum(block: Array, **_: Any) -> Array:
+    """log of the sum of exp(block) along its first axis, and how many values are not NaN: (2, ...)."""
+    unknown = np.isnan(block)
+    terms = np.where(unknown, -np.inf, block) if unknown.any() else block
     with np.errstate(divide="ignore"):
-        return np.asarray(np.logaddexp.reduce(block, axis=0, keepdims=True))
+        return np.stack([np.logaddexp.reduce(terms, axis=0), len(block) - unknown.sum(0, dtype="f8")])
+
+
+def _merge_log_sums(parts: Array, **_: Any) -> Array:
+    stacked = parts.reshape(-1, 2, *parts.shape[1:])
+    return np.stack([np.logaddexp.reduce(stacked[:, 0], axis=0), stacked[:, 1].sum(0)])
+
+
+def living(nu2: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """How many realizations are alive, of those whose ν₂(x) is not NaN, and how many these are."""
+    found = central_moments(elementwise(np.sign, nu2))
+    return (found["count"] * found["mean"]).round(), found["count"]

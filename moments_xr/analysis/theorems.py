@@ -14,7 +14,7 @@ from moments_xr.analysis.diffusion import theorem
 from moments_xr.analysis.expectation import unit_bounds, why_no_theorem
 from moments_xr.analysis.growth import by_depth
 from moments_xr.analysis.network import fan_in, told, width
-from moments_xr.analysis.realizations import INTERVAL, Array, central_moments, described, fitted
+from moments_xr.analysis.realizations import INTERVAL, Array, central_moments, described, fitted, living
 from moments_xr.analysis.sensitivity import architecture, increments, site_name, stored_moment
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError
@@ -147,11 +147,8 @@ def judge(measured: Array, low: Array, high: Array, error: Array, tolerance: Arr
 
 def _survival(ds: xr.Dataset) -> Iterator[Comparison]:
     """Theorem 1's collapse."""
-    nu2 = stored_moment(ds, "nu2_signal", site="output")
-    nu2 = nu2 if "realization" in nu2.dims else nu2.expand_dims("realization")
-    site = site_name(ds, "output")
-    measured = nu2.notnull().sum("realization")
-    found = theorem(ds, site, (nu2 > 0).sum("realization"), measured)
+    alive, measured = living(stored_moment(ds, "nu2_signal", site="output"))
+    found = theorem(ds, site_name(ds, "output"), alive, measured)
     if found["bounds_status"] != "ok":
         raise MissingError(str(found["bounds_status"].item()))
     alive, low, high = found["alive"], found["alive_bound_low"], found["alive_bound_high"]
