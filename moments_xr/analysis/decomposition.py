@@ -165,7 +165,8 @@ def _squared(covariance: NDArray[Any], count: NDArray[Any]) -> NDArray[Any]:
     )
 
 
-def _from_theory(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> Terms:
+def terms_by_theory(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> Terms:
+    """Terms by Theorems 2 to 4 and the delta method, not yet undefined where a net is dead."""
     m_bar = xr.DataArray(sum(weight * expected_log_increment(ds, name) for name, weight in DECOMPOSED[of].items()))
     m_bar = m_bar.broadcast_like(log_increment)
     if architecture(ds).name == "bn_res":
@@ -210,7 +211,7 @@ def _from_realizations(ds: xr.Dataset, of: str, log_increment: xr.DataArray) -> 
     return terms, {"m_bar": relative, "m_tilde": s - relative}
 
 
-ESTIMATORS = {"branches": _from_branches, "theory": _from_theory, "realizations": _from_realizations}
+ESTIMATORS = {"branches": _from_branches, "theory": terms_by_theory, "realizations": _from_realizations}
 
 
 def _averaged(name: str, values: xr.DataArray) -> dict[str, xr.DataArray]:

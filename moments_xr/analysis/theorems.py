@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from moments_xr.analysis.decomposition import decompose
+from moments_xr.analysis.decomposition import terms_by_theory
 from moments_xr.analysis.diffusion import theorem
 from moments_xr.analysis.expectation import unit_bounds, why_no_theorem
 from moments_xr.analysis.growth import by_depth
@@ -193,12 +193,13 @@ def _diffusion(ds: xr.Dataset) -> Iterator[Comparison]:
 def _expected_increment(ds: xr.Dataset) -> Iterator[Comparison]:
     """Theorems 2, 3 and the sharper form of 4: log δχ against m̄ + m̃, both of the same realizations."""
     kind = architecture(ds).name
-    terms = decompose(ds, "chi", "theory")
+    log_increment = increments(ds, "chi", log=True)
+    terms, _ = terms_by_theory(ds, "chi", log_increment)
     predicted = terms["m_bar"] if kind == "bn_res" else terms["m_bar"] + terms["m_tilde"]
-    left = _moments(terms["log_increment"] - predicted)
+    left = _moments(log_increment - predicted)
     count = left["count"].where(left["count"] >= 3)
     error = xr.ufuncs.sqrt(left["m2"] / (count - 1) / count)
-    measured = _moments(terms["log_increment"])["mean"]
+    measured = _moments(log_increment)["mean"]
     expectation = measured - left["mean"]
     name, says = {
         "vanilla": ("2", "mean of log δχ equals that of −½ log(1 − E[ν₁⁺ν₁⁻]/μ₂(x)) + m̃"),
