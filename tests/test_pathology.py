@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import moments_xr as mx
 from benchmarks.verdict_calibration import CURVES, shares
+from moments_xr.analysis.pathology import log_kurtosis
 from moments_xr.analysis.verdicts import FEWEST, VERDICTS, judge
 from moments_xr.quantities import ARCHITECTURES, LINEAR_INCREMENT, PATHOLOGIES
 
@@ -287,3 +288,18 @@ def test_kurtosis_of_vanilla_nets_is_that_of_their_channels():
     geometric = np.exp(np.log(expected).mean("realization"))
     found = mx.classify(ds).statistic.sel(pathology="fat_tails")
     np.testing.assert_allclose(found, geometric, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_kurtosis_of_few_channels_at_any_scale(channels):
+    """Of a single channel there is no variance over channels; and tensors that are not rescaled may be tiny."""
+    rng = np.random.default_rng(0)
+    square, fourth = rng.gamma(3, size=(2, 4, 5, channels))
+    spread = square.var(-1, ddof=1) if channels > 1 else np.full((4, 5), np.nan)
+    values = np.stack([fourth.mean(-1), square.mean(-1), spread], axis=-1) * [1e-280, 1e-140, 1e-280]
+    ds = xr.Dataset(
+        {"pooled_moments": (("realization", "layer", "site", "pooled_moment"), values[:, :, None])},
+        {"site": ["conv"], "pooled_moment": ["mu4_signal", "mu2_signal", "var_mu2_signal"]},
+        {"architecture": "vanilla", "width": channels},
+    )
+    np.testing.assert_allclose(np.exp(log_kurtosis(ds, "conv")), fourth.mean(-1) / (square**2).mean(-1))

@@ -25,3 +25,12 @@ def test_a_node_without_a_result_has_no_say():
     combined = combine({"a": result(1.0, "odd"), "b": xr.Dataset(), "c": result(3.0, "odd")}, POINTS)
     assert combined.attrs == {"comment": "odd"}
     np.testing.assert_array_equal(combined.x.sel(layer=1), [1.0, np.nan, 3.0])
+
+
+def test_dimensions_stand_in_the_nodes_order_where_one_node_has_fewer():
+    whole = xr.Dataset({"a": (("realization", "layer"), np.ones((2, 3)))})
+    results = {"x": whole.isel(realization=0), "y": whole}
+    points = {name: {"network.width": k} for k, name in enumerate(results)}
+    for order in (results, dict(reversed(results.items()))):
+        combined = combine(order, {name: points[name] for name in order})
+        assert combined.a.dims == ("network.width", "realization", "layer")

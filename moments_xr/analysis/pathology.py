@@ -222,8 +222,11 @@ def log_kurtosis(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
 def _log_kurtosis_over_channels(
     channels: float, fourth: NDArray[Any], square: NDArray[Any], spread: NDArray[Any]
 ) -> NDArray[Any]:
-    mean_of_square = square * square + spread * (1 - 1 / channels)  # the spread is the unbiased one, of N − 1
-    return log_positive(fourth / positive(mean_of_square))
+    known = positive(square)  # divided by twice, since its square may vanish
+    relative_spread = (
+        spread / known / known * (1 - 1 / channels) if channels > 1 else 0.0
+    )  # from the unbiased, of N − 1
+    return log_positive(fourth / known / known / (1 + relative_spread))
 
 
 STATISTICS: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {

@@ -67,16 +67,10 @@ def get(ds: xr.Dataset, name: str, log: bool = False, channels: bool = False, si
         return chi(ds, log=log, site=site)
     if name in ("reff_signal", "reff_noise"):
         rank = effective_rank(ds, "signal" if name == "reff_signal" else "noise", site)
-        return (
-            _named(
-                elementwise(np.log, rank),
-                f"log_{name}",
-                f"log {rank.attrs['symbol']}",
-                f"log of the {rank.attrs['long_name']}",
-            )
-            if log
-            else rank
-        )
+        if not log:
+            return rank
+        long_name = f"log of the {rank.attrs['long_name']}"
+        return _named(elementwise(np.log, rank), f"log_{name}", f"log {symbol(name)}", long_name)
     row = _moment(name, log)
     stored = stored_moment(ds, name, channels, site)
     signal, noise = scale_orders(name)

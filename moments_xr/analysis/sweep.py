@@ -81,8 +81,13 @@ def combine(results: dict[str, xr.Dataset], points: dict[str, dict[str, Any]]) -
     combined = nest(list(results), 0)
     combined.attrs = _agreed([result.attrs for result in results.values() if result.variables])
     for name in combined.variables:
-        if name not in keys:
-            combined[name].attrs = _agreed([result[name].attrs for result in results.values() if name in result])
+        if name in keys:
+            continue
+        found = [result[name] for result in results.values() if name in result]
+        if name in combined.data_vars:
+            dims = max((values.dims for values in found), key=len)
+            combined[name] = combined[name].transpose(*keys, *dims, missing_dims="ignore")
+        combined[name].attrs = _agreed([values.attrs for values in found])
     return combined
 
 
