@@ -66,7 +66,8 @@ def main() -> None:
             killer.join()
         _, status = os.waitpid(pid, 0)
         ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        print(json.dumps({"signal": ended, "operations": json.loads(text or "[]")}), flush=True)
+        operations = [] if ended else json.loads(text)  # killed while it tells them, a child has told a part
+        print(json.dumps({"signal": ended, "operations": operations}), flush=True)
 
 
 if __name__ == "__main__":
