@@ -8,7 +8,7 @@ import xarray as xr
 from test_cli import shell
 
 import moments_xr as mx
-from moments_xr.analysis.report import ANALYSES
+from moments_xr.analysis.report import ANALYSES, analyse
 from moments_xr.quantities import PATHOLOGIES
 
 
@@ -93,8 +93,6 @@ def test_a_store_that_is_not_there_is_said():
 
 def test_what_is_there_is_answered(stores):
     """One realization, few sites: nothing is lost but what needs the rest."""
-    from moments_xr.analysis.report import analyse
-
     ds = mx.open_cube(stores["few"]).isel(realization=0).sel(site="act")
     results, lacking = analyse(ds)
     assert "classify" in results and "summary" in results
@@ -102,8 +100,21 @@ def test_what_is_there_is_answered(stores):
 
 
 def test_one_realization_selected_by_its_number_is_analysed(cubes):
-    from moments_xr.analysis.report import analyse
-
     one, row = (analyse(cubes["bn_ff"].chunk(realization=4).isel(realization=k))[0] for k in (2, [2]))
     xr.testing.assert_identical(one["summary"], row["summary"])
     assert "alive" in one["classify"]
+
+
+def test_a_cluster_of_processes_gives_the_same_answers(stores):
+    from dask.distributed import Client, LocalCluster
+
+    ds = mx.open_cube(stores["exploding"])
+    here, lacking = analyse(ds.load())
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+        there, _ = analyse(mx.open_cube(stores["exploding"]).chunk(realization=5))
+    assert set(here) == set(there) and not set(here) & set(lacking)
+    for name, result in here.items():
+        words = [key for key, values in result.data_vars.items() if values.dtype == object]
+        for key in words:
+            assert (there[name][key] == result[key]).all(), (name, key)
+        xr.testing.assert_allclose(there[name].drop_vars(words), result.drop_vars(words))
