@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from dask.array.core import elemwise
 from dask.base import is_dask_collection
 from numpy.typing import NDArray
 
@@ -30,8 +29,11 @@ def elementwise(function: Callable[..., Any], *values: xr.DataArray) -> xr.DataA
 
 
 def _apply(function: Callable[..., Any], *arrays: Any) -> Any:
-    lazy = any(is_dask_collection(array) for array in arrays)
-    return elemwise(function, *arrays, dtype="f8") if lazy else function(*arrays)
+    if not any(is_dask_collection(array) for array in arrays):
+        return function(*arrays)
+    from dask.array.core import elemwise
+
+    return elemwise(function, *arrays, dtype="f8")
 
 
 def _quiet(function: Callable[..., Any], *arrays: Array) -> Any:

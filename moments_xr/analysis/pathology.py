@@ -95,7 +95,7 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
     rows = [values for each in judged.values() for values in each.rows] or [xr.DataArray(np.nan)]
     functions = {name: (each.verdict, len(each.rows)) for name, each in judged.items()}
     verdict, sentence, numbers, all_together = xr.apply_ufunc(
-        partial(_answer, functions), *rows,
+        partial(_verdicts, functions), *rows,
         input_core_dims=[values.dims for values in rows],
         output_core_dims=[["pathology"], ["pathology"], ["pathology", "number"], []],
         dask="parallelized", output_dtypes=[object, object, "f8", object],
@@ -160,7 +160,7 @@ def _growth(ds: xr.Dataset) -> Judged:
     return Judged(verdict, [rows.rename(layer="judged_layer")], PATHOLOGIES["exploding_sensitivity"].threshold)
 
 
-def _answer(functions: Mapping[str, tuple[Callable[..., Verdict], int]], *rows: NDArray[Any]) -> tuple[Any, ...]:
+def _verdicts(functions: Mapping[str, tuple[Callable[..., Verdict], int]], *rows: NDArray[Any]) -> tuple[Any, ...]:
     """Verdicts, sentences and numbers of each pathology, and all together, from functions and how many rows each takes."""
     given = iter(rows)
     found = {name: function(*islice(given, count)) for name, (function, count) in functions.items()}
@@ -223,10 +223,8 @@ def _log_kurtosis_over_channels(
     channels: float, fourth: NDArray[Any], square: NDArray[Any], spread: NDArray[Any]
 ) -> NDArray[Any]:
     known = positive(square)  # divided by twice, since its square may vanish
-    relative_spread = (
-        spread / known / known * (1 - 1 / channels) if channels > 1 else 0.0
-    )  # from the unbiased, of N − 1
-    return log_positive(fourth / known / known / (1 + relative_spread))
+    biased = spread * (1 - 1 / channels) if channels > 1 else 0.0  # over N channels, from the unbiased over N − 1
+    return log_positive(fourth / known / known / (1 + biased / known / known))
 
 
 STATISTICS: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from moments_xr.analysis.sensitivity import alive, architecture, effective_rank, get, increments
+from moments_xr.analysis.elementwise import elementwise, positive
+from moments_xr.analysis.sensitivity import alive, architecture, effective_rank, get, increments, rescaled
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
 
@@ -89,11 +90,13 @@ def _spread(layers: np.ndarray) -> np.ndarray:
 
 
 def _dimension(ds: xr.Dataset) -> xr.DataArray:
-    variance, square = (get(ds, name, log=True, site="output") for name in ("mu2_signal", "nu2_signal"))
-    square = square.where(square != -np.inf)  # of a dead net
-    ratio: xr.DataArray = xr.ufuncs.exp(variance - square)
+    ratio = elementwise(_share, *(rescaled(ds, name, "output") for name in ("mu2_signal", "nu2_signal")))
     ratio.attrs = {"long_name": "share of the signal's mean square that varies", "units": "1", "symbol": "μ₂(x)/ν₂(x)"}
     return ratio
+
+
+def _share(variance: np.ndarray, square: np.ndarray) -> np.ndarray:
+    return variance / positive(square)
 
 
 def percentiles(values: xr.DataArray, at: Mapping[str, float]) -> xr.DataArray:
