@@ -4,6 +4,7 @@ Schema, validation, analysis, plots and documentation are all derived from these
 (Labatie, ICML 2019): nu are non-central and mu central moments; x is the signal, dx the noise.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -179,6 +180,22 @@ DECOMPOSED: dict[str, dict[str, float]] = {name: {name: 1.0} for name in BRANCH_
 """Quantities whose evolution is decomposed, and the weights of the moments' logarithms that make theirs (THEORY 4)."""
 
 
+HIGH_SENSITIVITY = 100.0
+"""χ above which noise drowns the signal: what was one part in 100 of it has become as large as it is."""
+
+GRADIENT_DECADES = 4.0
+"""Powers of ten by which squared gradients may differ between the first layer and the last."""
+
+LINEAR_INCREMENT = 1.05
+"""Pseudo-linearity also takes increments δχ of the sensitivity below this, on average over the deeper half of layers."""
+
+
+SLOPE_SPREAD, SLOPE_LOST = 0.05, 0.1
+"""Pseudo-linearity of a φ that is not made of two straight lines: the variance of φ' within channels is below this share of
+E φ'², and below this share of what it was at the first measured layer: nets that are nearly linear by the scale of their
+input, from the first layer to the last, lose nothing."""
+
+
 @dataclass(frozen=True)
 class Pathology:
     """A pathology or symptom: its statistic at the deepest layer is beyond the threshold, on the stated side."""
@@ -189,8 +206,10 @@ class Pathology:
     symbol: str
     threshold: float
     side: Literal["below", "above"]
-    origin: float = 0.0
-    """The value that it cannot pass below; distances are taken in the logarithm from there."""
+    origin: float | None = 0.0
+    """The value that it cannot pass below; distances are taken in the logarithm from there. None: it may be any number."""
+    judged: Literal["limit", "law", "size"] = "limit"
+    """By its limit with depth, by the law of its growth, or by its size at the deepest layer."""
 
 
 PATHOLOGIES: dict[str, Pathology] = {
@@ -215,15 +234,47 @@ PATHOLOGIES: dict[str, Pathology] = {
         ),
         Pathology(
             "exploding_sensitivity",
-            "noise grows exponentially with depth relative to the signal",
+            "noise grows exponentially with depth relative to the signal, and drowns it",
             "rate of exponential growth of the sensitivity, per layer",
             "γ",
             0.0,
             "above",
+            origin=None,
+            judged="law",
+        ),
+        Pathology(
+            "high_sensitivity",
+            "noise drowns the signal, however it came to grow",
+            "decades of the sensitivity",
+            "log₁₀ χ",
+            math.log10(HIGH_SENSITIVITY),
+            "above",
+            origin=None,
+            judged="size",
+        ),
+        Pathology(
+            "vanishing_gradient",
+            "gradients, or the signal itself, vanish over the depth",
+            "decades by which the depth changes noise and squared gradients",
+            "Δ log₁₀ μ₂(dx)",
+            -GRADIENT_DECADES,
+            "below",
+            origin=None,
+            judged="size",
+        ),
+        Pathology(
+            "exploding_gradient",
+            "gradients, or the signal itself, explode over the depth",
+            "decades by which the depth changes noise and squared gradients",
+            "Δ log₁₀ μ₂(dx)",
+            GRADIENT_DECADES,
+            "above",
+            origin=None,
+            judged="size",
         ),
         Pathology(
             "pseudo_linearity",
-            "each channel stays on one side of the activation: layers act as linear ones",
+            "layers act as linear ones: all data meet the activation at the same slope, channel by channel",
             "product of the means of positive and negative parts over the variance",
             "ν₁⁺ν₁⁻/μ₂",
             0.01,
@@ -239,7 +290,4 @@ PATHOLOGIES: dict[str, Pathology] = {
         ),
     )
 }
-"""The three pathologies and the two symptoms (THEORY 6)."""
-
-LINEAR_INCREMENT = 1.05
-"""Pseudo-linearity also takes increments δχ of the sensitivity below this, on average over the deeper half of layers."""
+"""The six pathologies, and two symptoms: pseudo-linearity and fat tails (THEORY 6)."""

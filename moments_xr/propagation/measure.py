@@ -104,6 +104,17 @@ def effective_rank(centred: torch.Tensor) -> torch.Tensor:
     return (trace / torch.linalg.eigvalsh(gram)[..., -1]).clamp(min=1)
 
 
+def slope_spread(slope: torch.Tensor) -> torch.Tensor:
+    """E_c Var_c(φ')/E_c E_c(φ'²) of slopes (realization, sample, *space, channel), Var_c and E_c over the data (THEORY 6).
+
+    (realization,), float64: 0 where φ' is the same for all data in every channel; NaN where φ' is zero everywhere.
+    """
+    slopes = slope.flatten(1, -2)
+    mean = slopes.mean(1)
+    within = (slopes - mean[:, None]).square().mean(1).double().mean(-1)
+    return within / (within + mean.double().square().mean(-1))
+
+
 def pair_correlation(signal: torch.Tensor) -> torch.Tensor:
     """c_ab = ⟨x_a, x_b⟩/(‖x_a‖ ‖x_b‖) of every two samples a < b (THEORY 8), over positions and channels, not centred.
 

@@ -84,7 +84,7 @@ def verdicts(results: Results) -> tuple[Verdict, ...]:
                 meaning=known.long_name,
                 verdict=str(row["verdict"].item()),
                 sentence=str(row["sentence"].item()),
-                symbol=known.symbol,
+                symbol=str(row["symbol"].item()),
                 statistic=float(row["statistic"]),
                 low=float(row["statistic_low"]),
                 high=float(row["statistic_high"]),
