@@ -17,6 +17,7 @@ from moments_xr.analysis.diffusion import DIFFUSION, diffusion
 from moments_xr.analysis.growth_models import JUDGED, judge, predicted_exponent
 from moments_xr.analysis.lognormal import LAW, lognormal_law
 from moments_xr.analysis.realizations import central_moments, log_mean
+from moments_xr.analysis.verdicts import Condition
 from moments_xr.analysis.verdicts import judge as judge_limit
 from moments_xr.theory.finite_width import diffusion_bounds
 
@@ -88,7 +89,7 @@ def verdict(rng: np.random.Generator, realizations: int) -> tuple[float, float, 
     """The statistic of a verdict, a geometric mean over nets, at the last layer of a random walk."""
     steps = 0.02 * rng.standard_normal((realizations, len(DEPTHS)))
     rows = np.log(9.0) + 0.15 * rng.standard_normal((realizations, 1)) + steps.cumsum(1)
-    _, low, high, *_ = judge_limit(rows, DEPTHS, float(np.log(0.2)), above=False, origin=1.0)
+    _, low, high, *_ = judge_limit(rows, DEPTHS, Condition("r_eff(x)", 1.2, above=False, origin=1.0))
     return low, high, 10.0
 
 

@@ -183,14 +183,16 @@ DECOMPOSED: dict[str, dict[str, float]] = {name: {name: 1.0} for name in BRANCH_
 HIGH_SENSITIVITY = 100.0
 """χ above which noise drowns the signal: what was one part in 100 of it has become as large as it is."""
 
-GRADIENT_DECADES = 4.0
-"""Powers of ten by which squared gradients may differ between the first layer and the last."""
+GRADIENT_DECADES = 6.0
+"""Powers of ten by which squared gradients may differ between the first layer and the last: gradients by a thousand. Steps
+of one size are then too large for some layers or do nothing in others: nets that were trained by plain gradient descent
+stopped learning from there on, either way (docs/analysis.md)."""
 
 LINEAR_INCREMENT = 1.05
 """Pseudo-linearity also takes increments δχ of the sensitivity below this, on average over the deeper half of layers."""
 
 
-SLOPE_SPREAD, SLOPE_LOST = 0.05, 0.1
+SLOPE_SPREAD, SLOPE_LOST = 0.03, 0.1
 """Pseudo-linearity of a φ that is not made of two straight lines: the variance of φ' within channels is below this share of
 E φ'², and below this share of what it was at the first measured layer: nets that are nearly linear by the scale of their
 input, from the first layer to the last, lose nothing."""

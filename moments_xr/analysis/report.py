@@ -17,6 +17,7 @@ from moments_xr.analysis.pathology import classify
 from moments_xr.analysis.summary import summary
 from moments_xr.analysis.theorems import check_theorems
 from moments_xr.errors import MissingError
+from moments_xr.quantities import PATHOLOGIES, Pathology
 
 ANALYSES: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "classify": classify,
@@ -65,6 +66,9 @@ class Report(BaseModel):
     schema_version: int = SCHEMA_VERSION
     moments_xr_version: str
     store: str
+    pathologies: dict[str, Pathology] = Field(
+        PATHOLOGIES, description="what classify judges: by the limit with depth, by the law of growth, or by size"
+    )
     nodes: dict[str, Node] = Field(description="by name of the sweep's node; under '' without a sweep")
 
 

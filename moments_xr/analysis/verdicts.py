@@ -104,7 +104,7 @@ def on_conditions(
     codes = [part.code for part in found]
     by_one, by_all = (PRESENT, ABSENT) if need == "any" else (ABSENT, PRESENT)
     code = by_one if by_one in codes else by_all if not lacking and set(codes) == {by_all} else UNDECIDED
-    told = next((part for part in found if part.code == code), found[0])
+    told = found[codes.index(PRESENT)] if need == "any" and code == PRESENT else found[0]
     said = [_said(condition, part, int(layers[-1])) for condition, part in zip(conditions, found, strict=True)]
     undefined = not np.isfinite([part.statistic for part in found]).all() or (lacking and UNDECIDED not in codes)
     begin = {PRESENT: f"{PATHOLOGIES[name].long_name}: ", UNDECIDED: NOT_MEASURED if undefined else ""}
@@ -232,8 +232,9 @@ def judge(rows: NDArray[Any], layers: NDArray[Any], condition: Condition) -> Fou
     elif high < 0:
         settled = not condition.limit or _stays(values, layers, half)
         code, reason = (ABSENT, DECIDED) if settled else (UNDECIDED, APPROACHES)
-    statistic, *interval = (float(condition.of_curves(sign * value + threshold)) for value in (now, low, high))
-    return Found(statistic, *sorted(interval), code, reason, float(onset) if beyond[-1] else np.nan)
+    statistic, *ends = (float(condition.of_curves(sign * value + threshold)) for value in (now, low, high))
+    least, most = sorted(ends)
+    return Found(statistic, least, most, code, reason, float(onset) if beyond[-1] else np.nan)
 
 
 def _stays(values: NDArray[Any], layers: NDArray[Any], half: int) -> bool:
