@@ -100,7 +100,7 @@ def print_fixed_point(
     out.print(f"[bold]{where}{f', keep {keep:g}' if keep < 1 else ''}: {point.phase}[/bold]", highlight=False)
     table = Table("", Column("predicted", justify="right"), "", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for symbol, value, meaning in (
-        ("q*", point.q, f"variance of pre-activations: {point.variance} with depth"),
+        ("q*", point.q, f"variance of pre-activations, from inputs of variance 1: {point.variance} with depth"),
         ("c*", point.c, "correlation of any two inputs that it converges to"),
         ("χ₁", point.chi_1, "growth of squared gradients and noise, per layer"),
         ("χ_c*", point.chi_c, "slope of the correlation map at c*"),
