@@ -36,15 +36,19 @@ class Judged(NamedTuple):
 
 @along_sweep
 def classify(ds: xr.Dataset) -> xr.Dataset:
-    """Which of three pathologies and two symptoms a net has: present, absent or undecided, with the evidence (THEORY 6).
+    """Which of six pathologies and two symptoms a net has: present, absent or undecided, with the evidence (THEORY 6).
 
     Zero- and one-dimensional signals, pseudo-linearity and fat tails are limits with depth: a statistic (a geometric mean
     over realizations) is `present` if its interval at the deepest layer is beyond the threshold, and `absent` if it is on
     the safe side and would stay there: going on as it did since half the depth, at twice the depth (within its interval) and
     at eight times (on average); or since it moved less than half as far in the last doubling of depth as in the one before,
-    and as far again would not do. Pseudo-linearity takes increments δχ below 1.05 too, on average
-    over the deeper half of layers. Exploding sensitivity is exponential growth by
-    `fit_growth`. Dead nets are left out of the statistics, and counted by `alive`.
+    and as far again would not do. High sensitivity, vanishing and exploding gradients are sizes: on which side of the
+    threshold the interval is at the deepest layer, whatever becomes of it; gradients are measured by the noise, whose
+    growth is theirs, and without batch norm by the signal's scale too, either of which is enough. Exploding sensitivity is
+    exponential growth by `fit_growth` that has come to χ above 100. Pseudo-linearity takes increments δχ below 1.05
+    too, on average over the deeper half of layers; where the activation is curved, its `slope_spread` also has to have
+    fallen to a tenth of what it was at the first measured layer. Dead nets are left out of the statistics, and counted by
+    `alive`. All are verdicts on the net as it is drawn: docs/verdicts_and_training.md has what they predict of training.
 
     Parameters
     ----------
@@ -54,11 +58,12 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     Variables (pathology): `verdict`, one of present, absent, undecided; `statistic` with its 95 % interval
-    `statistic_low`, `statistic_high` over realizations; `threshold`; `onset`, the depth from which on the mean is beyond
-    it (of exploding sensitivity, the first layer judged); `sentence`, all that in words. Scalars `overall`
-    (`well-behaved`, the list of what is present, or `undecided`) and `alive`, the fraction of realizations alive at the
-    deepest layer, of those whose ν₂ was measured there. What the cube lacks makes a verdict `undecided (not measured)` in
-    words.
+    `statistic_low`, `statistic_high` over realizations; its `symbol` and `threshold`; `onset`, the depth from which on the
+    mean is beyond it (of exploding sensitivity, from which on χ is above 100); `sentence`, all that in words. Scalars
+    `overall` (the list of what is present; `well-behaved` if all is absent; otherwise `No pathology found; 5 of 8
+    judged`, with what is not stored and what is undecided, or `undecided` if all is) and `alive`, the fraction of
+    realizations alive at the deepest layer, of those whose ν₂ was measured there. What the cube lacks makes a verdict
+    `undecided (not measured)` in words.
 
     Raises
     ------
