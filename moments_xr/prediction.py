@@ -15,7 +15,7 @@ from moments_xr.inputs import input_batch, load_dataset
 from moments_xr.quantities import ARCHITECTURES
 from moments_xr.recipe import Recipe
 from moments_xr.theory.batch_norm import SMALLEST_BATCH, explosion_rate
-from moments_xr.theory.samples import propagate_samples
+from moments_xr.theory.samples import mean_log, propagate_samples
 
 PREDICTED: dict[str, tuple[str, str, str]] = {
     "q": ("log q", "log of the mean square of the pre-activations, ν₂(y)", "conv"),
@@ -98,16 +98,18 @@ def _one(recipe: Recipe, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
         1 - network.dropout, residual="sum" in ARCHITECTURES[network.architecture].sites,
     )  # fmt: skip
     conv, output = sites["conv"], list(sites.values())[-1]
-    log_chi = 0.5 * (output.log_noise - output.log_mu2 + np.log(batch.var(0).mean()))
+    log_noise = output.mean_log_noise
+    log_chi = 0.5 * (log_noise - output.log_mu2 + np.log(batch.var(0).mean()))
+    entered = 0.5 * mean_log(np.array(2 / batch.size))  # log χ at the input of layer 1: white noise, as it was drawn
     second, among = np.triu_indices(len(batch), 1)[1], recipe.measure.pairs or len(batch)
     found = {
         "q": conv.log_nu2,
         "correlation": 1 - conv.gap[:, second < among].mean(1),
         "nu2_signal": output.log_nu2,
         "mu2_signal": output.log_mu2,
-        "mu2_noise": output.log_noise,
+        "mu2_noise": log_noise,
         "chi": log_chi,
-        "increment_chi": np.diff(log_chi, prepend=0.0),
+        "increment_chi": np.diff(log_chi, prepend=entered),
     }
     return {name: values[np.array(recipe.layers) - 1] for name, values in found.items()}
 

@@ -31,6 +31,8 @@ class Kernels(NamedTuple):
     """E[φ'(u_a) φ'(u_b)]"""
     difference: Callable[[Array, Array, Array], Array]
     """E (φ(u_a) − φ(u_b))², good to a part 1e-15/angle of it"""
+    radial_slope_square: Callable[[Array], Array]
+    """E[u² φ'(u)²]/q: E φ'² weighted towards large u"""
 
 
 def kernels(of: str | Activation | Function) -> Kernels:
@@ -60,6 +62,7 @@ def quadrature(of: str | Activation | Function) -> Kernels:
         lambda q_a, q_b, angle: joint_expectation(lambda a, b: phi(a) * phi(b), q_a, q_b, angle, kinks).value,
         lambda q_a, q_b, angle: joint_expectation(lambda a, b: slope(a) * slope(b), q_a, q_b, angle, kinks).value,
         lambda q_a, q_b, angle: joint_expectation(lambda a, b: (phi(a) - phi(b)) ** 2, q_a, q_b, angle, kinks).value,
+        lambda q: expectation(lambda u: (u * slope(u)) ** 2, q, kinks).value / q,
     )
 
 
@@ -84,6 +87,7 @@ def _piecewise_linear(slope: float) -> Kernels:
         product,
         lambda q_a, q_b, angle: even - odd * angle + np.zeros(np.broadcast_shapes(np.shape(q_a), np.shape(q_b))),
         difference,
+        lambda q: np.full_like(q, even, dtype="f8"),
     )
 
 
@@ -98,6 +102,7 @@ def _erf() -> Kernels:
         ),
         lambda q_a, q_b, angle: 4 / np.pi / np.sqrt(1 + 2 * (q_a + q_b) + 4 * q_a * q_b * np.sin(angle) ** 2),
         quadrature("erf").difference,
+        lambda q: 4 / np.pi / (1 + 4 * q) ** 1.5,
     )
 
 
