@@ -7,7 +7,7 @@ carried apart, since φ takes it otherwise than the rest: y and dy are then corr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,9 @@ from moments_xr.theory.maps import check
 
 FAR = 30.0
 """Activations see variances between exp(±30): beyond, E φ²/q doesn't change any more."""
+
+SMALLEST = np.exp(-2 * FAR)
+"""Variance of a sample that is zero, where a ratio to it is meant."""
 
 Distance = Callable[[Array, Array], Array]
 """q (sample,) and 1 − c (sample, sample) -> E (φ(u_a) − φ(u_b))² (sample, sample)."""
@@ -140,8 +143,7 @@ def propagate_samples(
     """
     features = np.shape(signal)[-1] if np.ndim(signal) else 0
     layers = each_layer(of, signal, depth, weight_variance, bias_variance, keep, residual)
-    seen = [{site: measured(scaled, features) for site, scaled in sites.items()} for sites in layers]
-    return {site: Samples(*map(np.array, zip(*(one[site] for one in seen), strict=True))) for site in seen[0]}
+    return gathered([measured(sites, features) for sites in layers])
 
 
 def each_layer(
@@ -187,9 +189,17 @@ def noise(state: State, features: int) -> Array:
     return ((features - 1) * state.across + state.along) / features
 
 
-def measured(scaled: Scaled, features: int) -> tuple[Array, ...]:
-    """What `Samples` holds of one layer."""
-    state, log_scale, log_noise_scale = scaled
+def measured(sites: Mapping[str, Scaled], features: int) -> dict[str, tuple[Array, ...]]:
+    """What `Samples` holds of one layer, of so many input features, by site."""
+    return {site: _measured(*scaled, features) for site, scaled in sites.items()}
+
+
+def gathered(layers: Sequence[Mapping[str, tuple[Array, ...]]]) -> dict[str, Samples]:
+    """What was `measured` of each layer, as `Samples` by site."""
+    return {site: Samples(*map(np.array, zip(*(one[site] for one in layers), strict=True))) for site in layers[0]}
+
+
+def _measured(state: State, log_scale: float, log_noise_scale: float, features: int) -> tuple[Array, ...]:
     drawn = noise(state, features)
     # Of each sample, features − 1 squares of normal values times `across`, and one times `along`: variances add up.
     variance = 2 * ((features - 1) * np.square(state.across) + np.square(state.along)).sum() / features**2
@@ -221,9 +231,9 @@ def _activation(row: Activation) -> Callable[[State, float], State]:
     kernel, apart_after = kernels(row), _distance(row)
 
     def activate(state: State, log_scale: float) -> State:
-        factor = np.exp(np.clip(log_scale, -FAR, FAR))
+        factor = _factor(log_scale)
         q = state.second * factor
-        seen = np.maximum(q, np.exp(-2 * FAR))
+        seen = np.maximum(q, SMALLEST)
         slope, radial = kernel.slope_square(seen), kernel.radial_slope_square(seen)
         # dy = (κ/q) y + what is independent of y, for κ = ⟨y, dy⟩; the first has the share κ²/q of ⟨dy, dy⟩
         share = np.divide(np.square(state.tilt), state.second, out=np.zeros_like(q), where=state.second > 0)
@@ -236,6 +246,15 @@ def _activation(row: Activation) -> Callable[[State, float], State]:
         )
 
     return activate
+
+
+def seen_variance(scaled: Scaled) -> Array:
+    """Variances that the activation sees (sample,), cut where it is as good as homogeneous."""
+    return np.maximum(scaled.state.second * _factor(scaled.log_scale), SMALLEST)
+
+
+def _factor(log_scale: float) -> float:
+    return float(np.exp(np.clip(log_scale, -FAR, FAR)))
 
 
 def _distance(row: Activation) -> Distance:
