@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moments_xr.theory.batch_norm import explosion_depth as explosion_depth
     from moments_xr.theory.batch_norm import explosion_rate as explosion_rate
+    from moments_xr.theory.collapse import propagate_collapse as propagate_collapse
     from moments_xr.theory.evolution import propagate_correlation as propagate_correlation
     from moments_xr.theory.evolution import propagate_variance as propagate_variance
     from moments_xr.theory.finite_width import diffusion_bounds as diffusion_bounds
@@ -57,6 +58,7 @@ _EXPORTS = {
     "survival_bounds": "finite_width",
     "log_moment_variance": "fluctuations",
     "propagate_samples": "samples",
+    "propagate_collapse": "collapse",
     "derivative_moment": "jacobian",
     "jacobian_moments": "jacobian",
     "least_relative_variance": "jacobian",
