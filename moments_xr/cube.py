@@ -56,8 +56,8 @@ VARIABLES: dict[str, Variable] = {
     "slope_spread": Variable(
         ("realization", "layer"),
         "f8",
-        "variance of the activation's slope over the data within channels, over its mean square",
-        "Var φ'/E φ'²",
+        "share of the variance of the activation's slope that is over the data within channels",
+        "E_c Var_c φ'/Var φ'",
     ),
     "branch_log_increment": Variable(
         ("realization", "layer", "branch", "quantity"),

@@ -38,8 +38,8 @@ JUDGED: dict[str, tuple[str, str, str]] = {
         "conv",
     ),
     "slope_spread": (
-        "log Var φ'/ν₂(φ')",
-        "log of the variance of φ' over the data in a channel, over its mean square",
+        "log E_c Var_c φ'/Var φ'",
+        "log of the share of the variance of φ' that is over the data within channels",
         "conv",
     ),
     "kurtosis": ("log E_c μ₄/E_c μ₂²", "log of the kurtosis of the pre-activations", "conv"),

@@ -192,10 +192,9 @@ LINEAR_INCREMENT = 1.05
 """Pseudo-linearity also takes increments δχ of the sensitivity below this, on average over the deeper half of layers."""
 
 
-SLOPE_SPREAD, SLOPE_LOST = 0.03, 0.1
-"""Pseudo-linearity of a φ that is not made of two straight lines: the variance of φ' within channels is below this share of
-E φ'², and below this share of what it was at the first measured layer: nets that are nearly linear by the scale of their
-input, from the first layer to the last, lose nothing."""
+SLOPE_SPREAD = 0.06
+"""Pseudo-linearity of a φ that is not made of two straight lines: below this share of the variance of φ' is over the data
+within channels, the rest between channels. ReLU has it where ν₁⁺ν₁⁻/μ₂ is at its threshold."""
 
 
 @dataclass(frozen=True)

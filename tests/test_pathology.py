@@ -228,15 +228,15 @@ def deep(activation, variance, depth=60, law="gaussian", bias=0.0, scale=1.0):
 
     recipe = make_recipe(
         "vanilla",
-        realizations=12,
-        input={"dataset": "gaussian", "shape": [64], "batch": 16, "scale": scale},
+        realizations=FEWEST,
+        input={"dataset": "gaussian", "shape": [64], "batch": 12, "scale": scale},
         network__activation=activation,
         network__weights={"law": law, "variance": variance},
         network__bias_variance=bias,
         network__depth=depth,
-        network__width=64,
+        network__width=48,
         measure__channels="mean",
-        compute__block=12,
+        compute__block=FEWEST,
     )
     return mx.classify(mx.run(recipe, progress=False))
 
@@ -253,13 +253,13 @@ def deep(activation, variance, depth=60, law="gaussian", bias=0.0, scale=1.0):
 def test_the_scale_of_gradients_is_judged(activation, variance, decades, found):
     """Squared gradients change by σ_w² E φ'² a layer: e^−42, 1 and e^24 over 60 layers of ReLU, and e^−43 of tanh.
 
-    Finite width takes up to 5/2N a layer off the mean of the logarithm, 1.02 decades here, and adds its spread.
+    Finite width takes up to 5/2N a layer off the mean of the logarithm, 1.36 decades here, and adds its spread.
     """
     result = deep(activation, variance)
     for name in ("vanishing_gradient", "exploding_gradient"):
         row = result.sel(pathology=name)
         assert row.verdict == ("present" if name == found else "absent"), row.sentence.values
-        assert decades - 1.6 < float(row.statistic) < decades + 0.5
+        assert decades - 2.2 < float(row.statistic) < decades + 0.5
         assert "Δ log₁₀ ν₂(x)" in str(row.sentence.values), "the signal's scale, which no norm fixes"
     assert found is None or found in str(result.overall.values)
 
@@ -285,18 +285,24 @@ def test_the_signal_alone_may_vanish():
     [("linear", 1.0, "present"), ("tanh", 0.5, "present"), ("tanh", 4.0, "absent")],
 )
 def test_pseudo_linearity_of_any_activation(activation, variance, verdict):
-    """tanh at (0.5, 0) works where it is straight, from layer to layer more so; at (4, 0) it bends for ever."""
+    """tanh at (0.5, 0) ends where it is straight to rounding; at (4, 0) it bends for ever."""
     row = deep(activation, variance, depth=24).sel(pathology="pseudo_linearity")
     assert row.verdict == verdict, row.sentence.values
-    assert row.symbol == "Var φ'/E φ'²" and "not measured" not in str(row.sentence.values)
+    assert row.symbol == "E_c Var_c φ'/Var φ'" and "not measured" not in str(row.sentence.values)
 
 
 def test_isometric_nets_are_not_pseudo_linear():
-    """Nearly linear by their scale, from the first layer to the last: nothing of that is lost with depth."""
-    point = isometric_point("tanh", depth=20)
-    found = deep("tanh", point.weight_variance, 20, "orthogonal", point.bias_variance, point.input_scale)
+    """Nearly linear by their scale, but every channel meets all the slopes that there are."""
+    point = isometric_point("tanh", depth=16)
+    found = deep("tanh", point.weight_variance, 16, "orthogonal", point.bias_variance, point.input_scale)
     row = found.sel(pathology="pseudo_linearity")
-    assert row.verdict == "absent" and float(row.statistic) < SLOPE_SPREAD, row.sentence.values
+    assert row.verdict == "absent" and float(row.statistic) > 0.8, row.sentence.values
+
+
+def test_channels_that_keep_to_one_slope_are_pseudo_linear():
+    """Tanh in the ordered phase: samples come to look alike, whatever slopes the channels have."""
+    row = deep("tanh", 1.0, bias=0.5, depth=24).sel(pathology="pseudo_linearity")
+    assert row.verdict == "present" and 0 < float(row.statistic) < 1e-3, row.sentence.values
 
 
 def test_pseudo_linearity_says_what_it_comes_of():
@@ -312,7 +318,7 @@ def test_spread_of_slopes_means_what_one_sidedness_does():
     y = rng.normal(size=20000) + 0.067 * rng.normal(size=(400, 20000))
     one_sided = np.mean(np.maximum(y, 0).mean(0) * np.maximum(-y, 0).mean(0)) / y.var(0).mean()
     share = (y > 0).mean(0)
-    spread = np.mean(share * (1 - share)) / share.mean()
+    spread = np.mean(share * (1 - share)) / (share.mean() * (1 - share.mean()))
     assert one_sided == pytest.approx(PATHOLOGIES["pseudo_linearity"].threshold, rel=0.1)
     assert spread == pytest.approx(SLOPE_SPREAD, rel=0.1)
 

@@ -17,7 +17,7 @@ from moments_xr.analysis.realizations import curves
 from moments_xr.analysis.sensitivity import architecture, chi, effective_rank, get, increments, rescaled, site_name
 from moments_xr.analysis.verdicts import Condition
 from moments_xr.errors import MissingError
-from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES, SLOPE_LOST, SLOPE_SPREAD
+from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES, SLOPE_SPREAD
 
 SMALLEST_LOG = -30.0
 """Logarithms of ratios that vanish are cut here, so that an exact zero counts as very small."""
@@ -77,7 +77,7 @@ def _pseudo_linearity(ds: xr.Dataset) -> Criterion:
     """The nonlinearity within channels, and what it leaves of the increments of χ."""
     found, lacking = [], ""
     try:
-        found += _nonlinearity(ds)
+        found.append(_nonlinearity(ds))
     except MissingError as error:
         lacking = str(error)
     increment = over_deeper_half(curves(increments(ds, "chi", log=True)))
@@ -85,20 +85,17 @@ def _pseudo_linearity(ds: xr.Dataset) -> Criterion:
     return Criterion(found, "all", lacking)
 
 
-def _nonlinearity(ds: xr.Dataset) -> list[Statistic]:
-    """How φ' varies over the data, and what is left of that; one-sidedness where φ is made of two straight lines."""
-    site, symbol = architecture(ds).plotted[2], "Var φ'/E φ'²"
-    if "slope_spread" not in ds and (lines := ACTIVATIONS[str(fact(ds, "activation"))].lines) is not None:
-        if lines == 2:
-            return [Statistic(log_one_sidedness(ds, site), _condition("pseudo_linearity"))]
-        straight = xr.full_like(increments(ds, "chi"), SMALLEST_LOG)
-        return [Statistic(straight, Condition(symbol, SLOPE_SPREAD, above=False))]
-    spread = log_slope_spread(ds)
-    left = Condition(f"{symbol} over that at layer {int(ds['layer'][0])}", SLOPE_LOST, above=False)
-    return [
-        Statistic(spread, Condition(symbol, SLOPE_SPREAD, above=False)),
-        Statistic(spread - spread.isel(layer=0, drop=True), left),
-    ]
+def _nonlinearity(ds: xr.Dataset) -> Statistic:
+    """How φ' varies over the data rather than between channels; one-sidedness where φ is made of two straight lines."""
+    limit = Condition("E_c Var_c φ'/Var φ'", SLOPE_SPREAD, above=False)
+    if "slope_spread" in ds:
+        return Statistic(log_slope_spread(ds), limit)
+    lines = ACTIVATIONS[str(fact(ds, "activation"))].lines
+    if lines == 1:
+        return Statistic(xr.full_like(increments(ds, "chi"), SMALLEST_LOG), limit)
+    if lines == 2:
+        return Statistic(log_one_sidedness(ds, architecture(ds).plotted[2]), _condition("pseudo_linearity"))
+    return Statistic(log_slope_spread(ds), limit)
 
 
 def log_one_sidedness(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
@@ -110,7 +107,7 @@ def log_one_sidedness(ds: xr.Dataset, site: str = "output") -> xr.DataArray:
 
 
 def log_slope_spread(ds: xr.Dataset) -> xr.DataArray:
-    """log of Var φ'/E φ'², over the data within channels: what all of them meet at one slope has none."""
+    """log of the share of the variance of φ' that is over the data within channels: each has one slope where it vanishes."""
     if "slope_spread" not in ds:
         raise MissingError("the cube has no slope_spread, how the slope of its activation varies over the data")
     return elementwise(_log_cut, ds["slope_spread"])

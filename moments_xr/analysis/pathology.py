@@ -46,8 +46,7 @@ def classify(ds: xr.Dataset) -> xr.Dataset:
     threshold the interval is at the deepest layer, whatever becomes of it; gradients are measured by the noise, whose
     growth is theirs, and without batch norm by the signal's scale too, either of which is enough. Exploding sensitivity is
     exponential growth by `fit_growth` that has come to χ above 100. Pseudo-linearity takes increments δχ below 1.05
-    too, on average over the deeper half of layers; where the activation is curved, its `slope_spread` also has to have
-    fallen to a tenth of what it was at the first measured layer. Dead nets are left out of the statistics, and counted by
+    too, on average over the deeper half of layers. Dead nets are left out of the statistics, and counted by
     `alive`. All are verdicts on the net as it is drawn: docs/verdicts_and_training.md has what they predict of training.
 
     Parameters

@@ -105,14 +105,17 @@ def effective_rank(centred: torch.Tensor) -> torch.Tensor:
 
 
 def slope_spread(slope: torch.Tensor) -> torch.Tensor:
-    """E_c Var_c(φ')/E_c E_c(φ'²) of slopes (realization, sample, *space, channel), Var_c and E_c over the data (THEORY 6).
+    """Share of the variance of slopes (realization, sample, *space, channel) that is over the data within channels (THEORY 6).
 
-    (realization,), float64: 0 where φ' is the same for all data in every channel; NaN where φ' is zero everywhere.
+    (realization,), float64: 0 where every channel has one slope for all data, 1 where all channels have the same mean; 0 too
+    where there is one slope for all, to rounding.
     """
     slopes = slope.flatten(1, -2)
     mean = slopes.mean(1)
     within = (slopes - mean[:, None]).square().mean(1).double().mean(-1)
-    return within / (within + mean.double().square().mean(-1))
+    total = within + mean.double().var(-1, correction=0)
+    straight = total <= torch.finfo(slope.dtype).eps ** 2 * mean.double().square().mean(-1)
+    return torch.where(straight, 0.0, within / total)
 
 
 def pair_correlation(signal: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from moments_xr.activations import Activation, Function, activation
-from moments_xr.theory.gaussian_kernels import Array, kernels, lens
+from moments_xr.theory.gaussian import expectation
+from moments_xr.theory.gaussian_kernels import Array, lens
 from moments_xr.theory.samples import Scaled, State, each_layer, seen_variance
 from moments_xr.theory.slopes import slope_distance
 
@@ -31,7 +32,7 @@ class Collapse(NamedTuple):
     one_sidedness: Array
     """E_c[ν₁,c(y⁺) ν₁,c(y⁻)]/μ₂(y)"""
     slope_spread: Array
-    """E_c Var_a φ'(y)/E_c E_a φ'(y)²"""
+    """E_c Var_a φ'(y)/Var φ'(y), the variance in the denominator over channels and samples; −inf if φ' is constant"""
     kurtosis: Array
     """E_c μ₄,c(y)/E_c μ₂,c(y)²"""
 
@@ -64,11 +65,13 @@ def propagate_collapse(
 def collapse(of: str | Activation | Function) -> Callable[[Mapping[str, Scaled]], Collapse]:
     """The function that gives the statistics, as numbers, of the states at the sites of one layer (`each_layer`)."""
     row = activation(of)
-    slope_square, slopes_apart = kernels(row).slope_square, slope_distance(row)
+    slopes_apart = slope_distance(row)
 
     def slope_spread(scaled: Scaled) -> Array:
         q = seen_variance(scaled)
-        return np.asarray(slopes_apart(q, scaled.state.gap).mean() / 2 / slope_square(q).mean())
+        mean = expectation(row.derivative, q, row.kinks).value.mean()
+        total = expectation(lambda u: (row.derivative(u) - mean) ** 2, q, row.kinks).value.mean()
+        return np.asarray(slopes_apart(q, scaled.state.gap).mean() / 2 / total if total > 0 else 0.0)
 
     def statistics(sites: Mapping[str, Scaled]) -> Collapse:
         y, x = sites["conv"].state, list(sites.values())[-1].state
