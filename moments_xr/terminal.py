@@ -86,6 +86,8 @@ def print_advice(out: Console, advice: Advice) -> None:
         out.print("[green]nothing wrong that theory knows of[/green]", highlight=False)
     for change in advice.changes:
         out.print(f"[green]{escape(keys_said(change.keys))}[/green]\n    {change.effect}", highlight=False)
+    for remark in advice.remarks:
+        out.print(f"[dim]{escape(remark)}[/dim]", highlight=False)
 
 
 def print_fixed_point(

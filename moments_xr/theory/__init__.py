@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from moments_xr.theory.batch_norm import explosion_depth as explosion_depth
     from moments_xr.theory.batch_norm import explosion_rate as explosion_rate
     from moments_xr.theory.collapse import propagate_collapse as propagate_collapse
+    from moments_xr.theory.collapse_drawn import collapse_at_width as collapse_at_width
     from moments_xr.theory.evolution import propagate_correlation as propagate_correlation
     from moments_xr.theory.evolution import propagate_variance as propagate_variance
     from moments_xr.theory.finite_width import diffusion_bounds as diffusion_bounds
@@ -59,6 +60,7 @@ _EXPORTS = {
     "log_moment_variance": "fluctuations",
     "propagate_samples": "samples",
     "propagate_collapse": "collapse",
+    "collapse_at_width": "collapse_drawn",
     "derivative_moment": "jacobian",
     "jacobian_moments": "jacobian",
     "least_relative_variance": "jacobian",
