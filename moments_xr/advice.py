@@ -48,6 +48,9 @@ ENDLESS = 1e4
 LOG_Q_RANGE = (-30.0, 30.0)
 """Variances beyond are taken for these: gains depend on q no more."""
 
+NARROW = 1 / 16
+"""Batch over width above which growth under batch norm differs visibly from that at infinite width (`explosion_at_width`)."""
+
 SAMPLES = 64
 """Samples of the batch that sensitivity is predicted from: more would say the same, and cost their square."""
 
@@ -154,11 +157,11 @@ def _facts(recipe: Recipe) -> Iterator[Fact]:
     n, kind = recipe.network, ARCHITECTURES[recipe.network.architecture]
     if kind.normed:
         rate = _rate(recipe)
-        wide = "" if n.kernel == 1 else " (of wide nets: narrow convolutional ones leave it with depth)"
+        wide = _of_what_width(recipe)
         if kind.name == "bn_ff":
-            yield Fact("rate", "γ", 0.5 * np.log(rate), f"exponential growth of the sensitivity, per layer{wide}")
+            yield Fact("rate", "γ", 0.5 * np.log(rate), f"exponential growth of the sensitivity, per layer ({wide})")
         else:
-            yield Fact("exponent", "τ", _exponent(recipe), f"power of depth with which the sensitivity grows{wide}")
+            yield Fact("exponent", "τ", _exponent(recipe), f"power of depth with which the sensitivity grows ({wide})")
     elif kind.name == "vanilla":
         point = _point(recipe)
         yield Fact("phase", "phase", str(point.phase), "ordered: noise shrinks, χ₁ < 1; chaotic: it grows")
@@ -207,9 +210,18 @@ def _values(facts: Iterable[Fact]) -> dict[str, Any]:
 
 
 def _rate(recipe: Recipe) -> float:
-    """δχ² of a layer with batch norm: of the batch when fully connected, of many positions with convolutions."""
+    """δχ² of a layer with batch norm, statistics frozen, at infinite width: of the batch when fully connected, of many positions
+    with convolutions."""
     batch = recipe.input.batch if recipe.network.kernel == 1 else np.inf
     return explosion_rate(recipe.network.activation, batch)
+
+
+def _of_what_width(recipe: Recipe) -> str:
+    """What nets `_rate` is of, and whether these are such."""
+    if recipe.network.kernel > 1:
+        return "frozen statistics, of wide nets: narrow convolutional ones leave it with depth"
+    share = recipe.input.batch / recipe.network.width
+    return "frozen statistics, infinite width" + (f"; nets of B/N = {share:.2g} differ" if share > NARROW else "")
 
 
 def _exponent(recipe: Recipe) -> float:
