@@ -171,6 +171,15 @@ def test_nets_as_wide_as_the_batch(name, batch, width, derivative):
         assert not drawn.low < explosion_rate(name, batch, derivative=derivative) < drawn.high
 
 
+@pytest.mark.slow
+def test_the_published_plateau():
+    """δχ = 1.2296 at batch 64 and width 512 (THEORY 7, 200 nets): what drawn nets do, and infinite ones don't."""
+    drawn = explosion_at_width("relu", 64, 512)
+    error = drawn.log_rates.std(ddof=1) / np.sqrt(len(drawn.log_rates))
+    assert abs(np.log(drawn.rate) - 2 * np.log(1.2296)) < SIGMAS * error
+    assert explosion_rate("relu", 64) > drawn.high
+
+
 def test_streams_of_drawn_nets():
     few, more = (explosion_at_width("tanh", 8, 16, 10, nets=nets, seed=5) for nets in (3, 5))
     np.testing.assert_array_equal(few.log_rates, more.log_rates[:3])

@@ -182,7 +182,7 @@ def _tuned(
     linear = 0.5 * np.log(explosion_rate("linear", batch))
     overlay = overlay * elements.level(linear, backend)
     title = f"infinite width; dashed: linear, batch {batch}"
-    return panel(overlay, backend, **axes, ylabel="predicted rate γ", ylim=(0.0, None), title=title)
+    return panel(overlay, backend, **axes, ylabel="rate γ, frozen statistics", ylim=(0.0, None), title=title)
 
 
 def _growth(found: xr.Dataset, name: str, words: str, root: bool, backend: Backend) -> hv.Overlay:

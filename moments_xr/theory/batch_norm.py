@@ -10,8 +10,8 @@ length before normalisation is independent of it. A layer multiplies squared noi
 
 `frozen` is of noise that is divided by the signal's standard deviation (THEORY 1): B/(B − 3) is what dividing by that of B − 1
 free values adds. `full` is of the derivative through the statistics as well, dz = (√B/|y|)(1 − zzᵀ/B)(1 − 11ᵀ/B) dy, so of the gradients
-that training uses: noise and gradients of a batch then have one second moment between samples that is kept, 1 − 11ᵀ/B, and grow by
-E tr(JᵀJ)/(B − 1), J of one channel over the batch. What is projected out makes it the smaller of the two. As B → ∞ both are
+that training uses: symmetry leaves noise and gradients one matrix of second moments between samples that is kept, P = 1 − 11ᵀ/B, and
+σ_w² E tr(JᵀPJ)/(B − 1) multiplies it, J = dφ/dy of one channel over the batch. What is projected out makes it the smaller of the two. As B → ∞ both are
 E[(dφ/dz)²]/Var φ of Gaussian z.
 
 With w_k = f_k² (1 − C_k(−1/n)/C_k(1)), f_k² the part of E φ_a² that is of order k in Gegenbauer's polynomials C_k of index (n − 2)/2,
@@ -55,8 +55,8 @@ def explosion_rate(
     """δχ² per layer: by what factor squared noise grows over the signal's variance, in a wide batch-normalised net.
 
     Sensitivity χ grows by its root. Towards the linear regime it falls to that of a straight line, which is 1 for many
-    samples: a shift β ≫ g with ReLU (all channels pass), a gain g ≪ 1 with tanh. Of nets whose width is no
-    larger than the batch by far, `explosion_at_width`.
+    samples: a shift β ≫ g with ReLU (all channels pass), a gain g ≪ 1 with tanh. It is of infinite width; of the
+    width that a net has, with an interval, `explosion_at_width`.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def explosion_rate(
     >>> [round(explosion_rate("relu", batch), 4) for batch in (32, 128, float("inf"))]
     [1.5817, 1.4935, 1.4669]
     >>> [round(explosion_rate("relu", batch, derivative="full"), 4) for batch in (32, 128, float("inf"))]
-    [1.5219, 1.4796, 1.4669]
+    [1.522, 1.4797, 1.4669]
     >>> round(explosion_rate("relu", shift=3), 4), round(explosion_rate("tanh", gain=0.1), 4)
     (1.0011, 1.0001)
     """
@@ -125,7 +125,7 @@ def explosion_depth(
     >>> round(explosion_depth("relu", 1000), 1), round(explosion_depth("relu", 1000, shift=2), 0)
     (36.1, 785.0)
     >>> [round(explosion_depth("relu", 1000, 16, derivative=one), 1) for one in ("frozen", "full")]
-    [25.4, 28.7]
+    [25.4, 29.8]
     """
     log_rate = np.log(explosion_rate(of, batch, gain, shift, derivative))
     return float(2 * np.log(chi) / log_rate) if log_rate > 1e-12 else np.inf

@@ -2,8 +2,8 @@
 
 At finite width the second moments of a batch fluctuate about the fixed point, noise turns towards the signals' span, and
 there is no expansion in 1/N to be had where it is needed: if φ(a y) = a φ(y), the norm of one sample among the others is a marginal
-direction, from which the fixed point draws back at a rate of order 1/B only, and beyond about 1/B it runs away until that
-sample has a share of the batch's variance. Fluctuations of order 1/√N are that large unless N ≫ B³. So nets are
+direction: the fixed point draws it back at a rate of order 1/B only (ReLU: 2.2/B), and beyond a distance of that order it runs
+away until that sample has a share of the batch's variance. Fluctuations go that far unless N is of order B³. So nets are
 drawn, in the smaller of two ways that have one law: y and dy of all channels are independent given the last layer, Gaussian
 with the second moments of (x, dx), of which a triangular root is as good as x and dx themselves.
 """
@@ -56,7 +56,8 @@ def explosion_at_width(
     batch
         Number B of samples.
     width, depth
-        Channels N and layers L. All layers count: from samples that are alike to each other on, 64 layers change little.
+        Channels N and layers L. The mean is over all layers; ReLU's falls with depth where batches are large (N = B = 512: log δχ²
+        is .361 over 100 layers and .359 over 200).
     gain, shift, derivative
         As those of `explosion_rate`.
     nets
