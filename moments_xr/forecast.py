@@ -43,6 +43,9 @@ FEW = 32
 NETS = 4
 """Nets of finite width that are drawn for limits."""
 
+NARROW = 1 / 16
+"""Batch over width above which growth under batch norm differs visibly from that at infinite width (`explosion_at_width`)."""
+
 FLAT = {"architecture": "vanilla", "depth": 1, "width": 2, "kernel": 1}
 """A network that takes its inputs flattened."""
 
@@ -116,12 +119,12 @@ def facts(recipe: Recipe) -> Iterator[Fact]:
     """All that theory predicts of a network."""
     n, kind = recipe.network, ARCHITECTURES[recipe.network.architecture]
     if kind.normed:
-        wide = "" if n.kernel == 1 else " (of wide nets: narrow convolutional ones leave it with depth)"
+        wide = _of_what_width(recipe)
         if kind.name == "bn_ff":
             rate = 0.5 * np.log(rate_of_noise(recipe))
-            yield Fact("rate", "γ", rate, f"exponential growth of the sensitivity, per layer{wide}")
+            yield Fact("rate", "γ", rate, f"exponential growth of the sensitivity, per layer ({wide})")
         else:
-            yield Fact("exponent", "τ", _exponent(recipe), f"power of depth with which the sensitivity grows{wide}")
+            yield Fact("exponent", "τ", _exponent(recipe), f"power of depth with which the sensitivity grows ({wide})")
     elif kind.name == "vanilla":
         yield from _phase(recipe)
     signal, gradient = growth(recipe)
@@ -202,9 +205,18 @@ def variance_between_nets(recipe: Recipe) -> LogVariance:
 
 
 def rate_of_noise(recipe: Recipe) -> float:
-    """δχ² of a layer with batch norm: of the batch when fully connected, of many positions with convolutions."""
+    """δχ² of a layer with batch norm, statistics frozen, at infinite width: of the batch when fully connected, of many positions
+    with convolutions."""
     batch = recipe.input.batch if recipe.network.kernel == 1 else np.inf
     return explosion_rate(recipe.network.activation, batch)
+
+
+def _of_what_width(recipe: Recipe) -> str:
+    """What nets `rate_of_noise` is of, and whether these are such."""
+    if recipe.network.kernel > 1:
+        return "frozen statistics, of wide nets: narrow convolutional ones leave it with depth"
+    share = recipe.input.batch / recipe.network.width
+    return "frozen statistics, infinite width" + (f"; nets of B/N = {share:.2g} differ" if share > NARROW else "")
 
 
 def _exponent(recipe: Recipe) -> float:

@@ -1,7 +1,8 @@
-"""What theory at infinite width predicts for a recipe, layer by layer, from its input batches (THEORY 8)."""
+"""What theory predicts for a recipe, layer by layer: at infinite width, from its input batches (THEORY 8)."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ from moments_xr.inputs import input_batch, load_dataset
 from moments_xr.quantities import ARCHITECTURES
 from moments_xr.recipe import Recipe
 from moments_xr.theory.batch_norm import SMALLEST_BATCH, explosion_rate
+from moments_xr.theory.batch_norm_drawn import explosion_at_width, operations
 from moments_xr.theory.collapse import Collapse, collapse
 from moments_xr.theory.samples import Samples, each_layer, gathered, mean_log, measured
 
@@ -45,6 +47,8 @@ JUDGED: dict[str, tuple[str, str, str]] = {
     "kurtosis": ("log E_c μ₄/E_c μ₂²", "log of the kurtosis of the pre-activations", "conv"),
 }
 """Statistics that verdicts are made of, which theory predicts if asked: symbol, meaning and site (`theory.collapse`)."""
+MOST_OPERATIONS = 1e12
+"""Beyond which nets with batch norm are not drawn to tell what their width does: a minute or so of one core."""
 
 
 def predict(
@@ -58,8 +62,9 @@ def predict(
     Parameters
     ----------
     recipe
-        Of fully-connected nets. With batch norm only the increment of χ is predicted, of the fixed point at which all
-        samples of a batch are alike.
+        Of fully-connected nets. With batch norm only the increment of χ is predicted, with statistics frozen like the noise's:
+        of one net of this width a realization, drawn from samples that are alike to each other (`explosion_at_width`); of infinite
+        width, with a warning, where drawing would take more than `MOST_OPERATIONS`.
     realizations
         Whose input batches are propagated; nothing but these is drawn.
     inputs
@@ -94,17 +99,33 @@ def predict(
     dims = ("realization", "layer")
     coords = {"realization": np.arange(len(inputs)) if inputs is not None else list(realizations), "layer": layers}
     if kind.normed:
-        rate = explosion_rate(recipe.network.activation, recipe.input.batch)
-        shape = tuple(len(coords[dim]) for dim in dims)
         # Inside a unit each layer multiplies the noise so; what the skip makes of it is told by the exponent of growth.
-        values = {"increment_chi": (dims, np.full(shape, 0.5 * np.log(rate)))} if kind.name == "bn_ff" else {}
-        return _described(xr.Dataset(values, coords))
+        if kind.name != "bn_ff":
+            return xr.Dataset(coords=coords)
+        n, nets = recipe.network, len(coords["realization"])
+        log_rates, where = _explosion(n.activation, recipe.input.batch, n.width, n.depth, nets)
+        increments = np.repeat(0.5 * log_rates[:, None], len(layers), axis=1)
+        return _described(xr.Dataset({"increment_chi": (dims, increments)}, coords), where)
     if inputs is None:
         alike = recipe.replace({"name": "predict", "realizations": 1, "network.width": 2})
         rows = _from_recipe(alike.to_json(), tuple(coords["realization"]), verdicts)
     else:
         rows = tuple(_one(recipe, np.asarray(batch, dtype="f8"), verdicts) for batch in inputs)
     return _described(xr.Dataset({name: (dims, np.stack([row[name] for row in rows])) for name in rows[0]}, coords))
+
+
+@lru_cache(maxsize=32)
+def _explosion(of: str, batch: int, width: int, depth: int, nets: int) -> tuple[NDArray[Any], str]:
+    """log δχ² of each net, and of what nets it is; kept, since nets of all variances of the weights have the same."""
+    drawn = max(nets, 2)
+    if drawn * operations(batch, width, depth) <= MOST_OPERATIONS:
+        return explosion_at_width(of, batch, width, depth, nets=drawn).log_rates[:nets], "of drawn nets of this width"
+    warnings.warn(
+        f"δχ of batch norm is predicted at infinite width, from which nets of width {width} differ with batches of {batch}: "
+        f"{drawn} of depth {depth} are too much to draw",
+        stacklevel=4,
+    )
+    return np.full(nets, np.log(explosion_rate(of, batch))), "at infinite width"
 
 
 @lru_cache(maxsize=8)
@@ -173,8 +194,8 @@ def why_no_prediction(recipe: Recipe, convolutions: bool = False) -> str | None:
     return None
 
 
-def _described(ds: xr.Dataset) -> xr.Dataset:
+def _described(ds: xr.Dataset, where: str = "at infinite width") -> xr.Dataset:
     for name, values in ds.data_vars.items():
         symbol, long_name, _ = (PREDICTED | JUDGED)[str(name)]
-        values.attrs = {"long_name": f"{long_name}, at infinite width", "units": "1", "symbol": symbol}
+        values.attrs = {"long_name": f"{long_name}, {where}", "units": "1", "symbol": symbol}
     return ds

@@ -69,7 +69,8 @@ def compare_theory(
       residual that is large says that this is seen, not that theory fails.
     * scalars along `constant`: `drift` and `diffusion` of ν₂ (vanilla ReLU nets, He's weights: −5/2N and 5/N of one input),
       `gamma`, the exponential rate of χ (in the chaotic phase that of the predicted χ, fitted alike, which tends to ½ log χ₁; with
-      batch norm ½ log of `explosion_rate`), `tau`, its power (residual nets with batch norm), as `constant_measured`, `_low`, `_high` and `_predicted`.
+      batch norm that of nets of this width, `explosion_at_width`), `tau`, its power (residual nets with batch norm, from `explosion_rate`
+      at infinite width), as `constant_measured`, `_low`, `_high` and `_predicted`. With batch norm statistics are frozen, as the noise's are.
     * of a sweep over `network.width`: `order` p of difference ∝ N^−p with `order_low`, `order_high`; NaN where fewer than two
       widths show a difference beyond twice its error.
 
@@ -228,7 +229,7 @@ def _walk(name: str) -> Callable[[xr.Dataset, Recipe, xr.Dataset], Constant | No
 def _gamma(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | None:
     network = recipe.network
     if network.architecture == "bn_ff":
-        rate: xr.DataArray | float = 0.5 * np.log(explosion_rate(network.activation, recipe.input.batch))
+        rate: xr.DataArray | float = float(predicted["increment_chi"].mean())
     elif network.architecture == "vanilla":
         laws = (network.weights.variance, network.bias_variance, 1 - network.dropout)
         point = fixed_point(network.activation, *laws, first_variance(recipe))
@@ -243,6 +244,7 @@ def _gamma(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | 
 def _tau(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | None:
     if recipe.network.architecture != "bn_res":
         return None
+    # Of infinite width: a unit is H layers from the sum of all branches on, in which little of what width does adds up.
     rate = explosion_rate(recipe.network.activation, recipe.input.batch)
     return (*_growth(ds, "tau"), (rate ** (recipe.network.unit_depth or 1) - 1) / 2)
 
