@@ -14,7 +14,7 @@ from moments_xr.activations import activation
 from moments_xr.errors import DataError
 from moments_xr.inputs import input_batch, load_dataset
 from moments_xr.prediction import first_variance, predict, why_no_prediction
-from moments_xr.quantities import ARCHITECTURES, PATHOLOGIES, SLOPE_SPREAD
+from moments_xr.quantities import ARCHITECTURES, PATHOLOGIES, SLOPE_SPREAD, SMALLEST_LOG
 from moments_xr.recipe import Recipe
 from moments_xr.theory import (
     collapse_at_width,
@@ -271,7 +271,7 @@ def limits_at(recipe: Recipe, layers: Sequence[int]) -> dict[str, NDArray[Any]]:
     if n.weights.law == "gaussian":
         unit = (n.architecture, n.unit_depth or 1, n.epsilon)
         drawn = collapse_at_width(n.activation, inputs(recipe, FEW), n.depth, n.width, *laws, *unit, layers, NETS)
-        return {name: logs.mean(0) for name, logs in drawn._asdict().items()}
+        return {name: np.maximum(logs, SMALLEST_LOG).mean(0) for name, logs in drawn._asdict().items()}
     if kind.normed:
         return {}
     wide = propagate_collapse(n.activation, inputs(recipe), n.depth, *laws, residual="sum" in kind.sites)

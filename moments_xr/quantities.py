@@ -197,6 +197,10 @@ SLOPE_SPREAD = 0.06
 within channels, the rest between channels. ReLU has it where ν₁⁺ν₁⁻/μ₂ is at its threshold."""
 
 
+SMALLEST_LOG = -30.0
+"""Logarithms of ratios that vanish are cut here, so that an exact zero counts as very small in a geometric mean."""
+
+
 @dataclass(frozen=True)
 class Pathology:
     """A pathology or symptom: its statistic at the deepest layer is beyond the threshold, on the stated side."""

@@ -6,8 +6,11 @@ import pytest
 import moments_xr as mx
 from moments_xr.activations import ACTIVATIONS
 from moments_xr.analysis.criteria import CRITERIA
+from moments_xr.errors import RequestError
+from moments_xr.inputs import input_batch, load_dataset
 from moments_xr.prediction import JUDGED, predict
-from moments_xr.theory import propagate_collapse
+from moments_xr.quantities import SMALLEST_LOG
+from moments_xr.theory import collapse_at_width, propagate_collapse
 from moments_xr.theory.collapse import Collapse, collapse, kurtosis, rank_excess
 from moments_xr.theory.gaussian import joint_expectation
 from moments_xr.theory.samples import State, each_layer
@@ -114,3 +117,42 @@ def test_predictions_say_what_they_are():
         assert judged[name].dims == ("realization", "layer") and judged[name].attrs["symbol"] == JUDGED[name][0]
     normed = predict(mx.recipe("quickstart", {"network.depth": 4}), range(1), verdicts=True)
     assert list(normed) == ["increment_chi"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "activation"), [("vanilla", "relu"), ("res", "tanh"), ("bn_ff", "relu"), ("bn_res", "gelu")]
+)
+def test_drawn_nets_have_the_law_of_nets(architecture, activation):
+    """Nets of 24 channels, 20 layers: what 60 drawn ones and 60 that `run` propagates have, within four standard errors."""
+    recipe = mx.Recipe(
+        name="narrow", realizations=60, input={"dataset": "gaussian", "shape": [30], "batch": 10},
+        network={"architecture": architecture, "activation": activation, "depth": 20, "width": 24, "kernel": 1,
+                 "weights": {"law": "gaussian", "variance": 1.5}, "bias_variance": 0.1},
+        measure={"every": 20, "effective_rank": ["signal"]},
+    )  # fmt: skip
+    ds = mx.run(recipe, progress=False)
+    n, inputs = recipe.network, [input_batch(recipe, r, load_dataset(recipe)) for r in range(60)]
+    laws = (n.activation, 20, 24, 1.5, 0.1)
+    drawn = [
+        collapse_at_width(laws[0], x, *laws[1:], architecture=architecture, unit_depth=n.unit_depth or 1, layers=[20],
+                          nets=1, seed=r)
+        for r, x in enumerate(inputs)
+    ]  # fmt: skip
+    named = {
+        "variance_share": "zero_dimensional_signal",
+        "rank_excess": "one_dimensional_signal",
+        "kurtosis": "fat_tails",
+        "one_sidedness" if activation == "relu" else "slope_spread": "pseudo_linearity",
+    }
+    for name, pathology in named.items():
+        measured = CRITERIA[pathology](ds).statistics[0].rows.values.ravel()
+        predicted = np.maximum([getattr(one, name)[0, 0] for one in drawn], SMALLEST_LOG)
+        error = np.sqrt((measured.var(ddof=1) + predicted.var(ddof=1)) / 60)
+        assert abs(measured.mean() - predicted.mean()) < 4 * error, (name, measured.mean(), predicted.mean(), error)
+
+
+def test_what_is_drawn_is_checked():
+    x = np.ones((4, 3))
+    for wrong in ({"architecture": "lstm"}, {"keep": 0.0}, {"nets": 0}):
+        with pytest.raises(RequestError, match=next(iter(wrong))):
+            collapse_at_width("relu", x, 3, 8, 2.0, **wrong)

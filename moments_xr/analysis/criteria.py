@@ -17,10 +17,7 @@ from moments_xr.analysis.realizations import curves
 from moments_xr.analysis.sensitivity import architecture, chi, effective_rank, get, increments, rescaled, site_name
 from moments_xr.analysis.verdicts import Condition
 from moments_xr.errors import MissingError
-from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES, SLOPE_SPREAD
-
-SMALLEST_LOG = -30.0
-"""Logarithms of ratios that vanish are cut here, so that an exact zero counts as very small."""
+from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES, SLOPE_SPREAD, SMALLEST_LOG
 
 
 class Statistic(NamedTuple):
