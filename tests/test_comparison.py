@@ -4,9 +4,10 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import moments_xr as mx
-from moments_xr.analysis.comparison import _order
+from moments_xr.analysis.comparison import _order, _row
 from moments_xr.errors import MissingError, RequestError
 from moments_xr.prediction import predict
 from moments_xr.theory import explosion_rate, fixed_point
@@ -57,8 +58,8 @@ def test_wide_nets_do_what_theory_says(architecture, activation, network):
 @pytest.mark.parametrize("width", [32, 128])
 def test_few_input_features_leave_nothing_that_width_does_not_remove(width):
     """Of 10 features a tenth of the noise is along the signal: left out, log μ₂(dx) would be off by 0.095."""
-    few = recipe(realizations=600, width=width).replace({"input.shape": [10], "measure.every": 6})
-    last = mx.run(few, progress=False).moments.compare_theory(batches=40).sel(layer=6)
+    few = recipe(realizations=300, width=width).replace({"input.shape": [10], "measure.every": 6})
+    last = mx.run(few, progress=False).moments.compare_theory().sel(layer=6)
     for name in ("mu2_noise", "chi"):
         one = last.sel(quantity=name)
         assert abs(float(one.difference)) < 4.5 * float(one.standard_error) + 2 / width, name
@@ -75,12 +76,52 @@ def test_what_is_measured_is_what_the_accessors_give(tanh):
 
 def test_nets_are_compared_with_the_prediction_for_their_own_inputs(tanh):
     """With all batches the spread of inputs drops out; one batch tells no spread, and so no error."""
-    own, few, one = (tanh.moments.compare_theory(batches=n).sel(quantity="q", layer=1) for n in (40, 8, 1))
-    assert float(own.standard_error) < float(few.standard_error)
+    own, few, one = (tanh.moments.compare_theory(batches=n).sel(layer=1) for n in (40, 8, 1))
+    inputs_matter = {"quantity": "correlation"}
+    assert float(own.standard_error.sel(inputs_matter)) < 0.7 * float(few.standard_error.sel(inputs_matter))
+    own, one = own.sel(quantity="q"), one.sel(quantity="q")
     assert abs(float(own.residual)) < 4.5 and np.isnan(one.residual)
     theory = mx.prediction.predict(recipe(), range(40)).q.sel(layer=1)
     net_by_net = tanh.moments.get("nu2_signal", log=True).sel(site="conv", layer=1) - theory
-    assert float(own.standard_error) == pytest.approx(float(net_by_net.std(ddof=1)) / np.sqrt(40))
+    wider = stats.t.ppf(0.975, 39) / stats.norm.ppf(0.975)
+    assert float(own.standard_error) == pytest.approx(wider * float(net_by_net.std(ddof=1)) / np.sqrt(40))
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["own inputs", "other inputs"])
+@pytest.mark.parametrize("spread", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize(("realizations", "batches"), [(40, 8), (40, 40), (12, 5), (6, 12)])
+def test_residuals_are_standard_normal_where_theory_is_exact(realizations, batches, spread, shared):
+    """Nets are their own prediction, which differs between inputs, and luck: 4000 residuals, four standard errors."""
+    rng = np.random.default_rng(realizations)
+    inputs = spread * rng.normal(size=(max(realizations, batches), 4000))
+    measured = inputs[:realizations] + rng.normal(size=(realizations, 4000))
+    predicted = inputs[:batches] if shared else spread * rng.normal(size=(batches, 4000))
+    row = _row(
+        "q", *(xr.DataArray(x, {"realization": range(len(x))}, ("realization", "layer")) for x in (measured, predicted))
+    )
+    residual = row.residual.values
+    assert abs(residual.mean()) < 4 / np.sqrt(4000)
+    few = 0.1 if min(realizations, batches) < 8 else 0.0  # the law is Student's then, of the right quantile
+    assert residual.var() == pytest.approx(1, abs=4 * np.sqrt(2 / 4000) + few)
+    assert (abs(residual) < 1.96).mean() == pytest.approx(0.95, abs=4 * np.sqrt(0.05 * 0.95 / 4000) + few / 10)
+
+
+def test_dead_nets_and_single_batches():
+    """A net that died leaves its batch to the predictions; of one batch nothing tells how inputs differ."""
+    rng = np.random.default_rng(0)
+    measured, predicted = rng.normal(size=(2, 6, 1))
+    measured[1] = np.nan
+    row = _row(
+        "q", *(xr.DataArray(x, {"realization": range(6)}, ("realization", "layer")) for x in (measured, predicted))
+    )
+    both = np.delete(measured / 5 - predicted / 6, 1)
+    variance = np.array([5 * both.var(ddof=1), predicted.var(ddof=1) / 36])
+    freedom = variance.sum() ** 2 / (variance**2 / [4, 5]).sum()
+    wider = stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975)
+    assert row.standard_error.item() == pytest.approx(wider * np.sqrt(variance.sum()))
+    assert row.difference.item() == pytest.approx(np.nanmean(measured) - predicted.mean())
+    alone = xr.DataArray(predicted[:1], {"realization": [0]}, ("realization", "layer"))
+    assert np.isnan(_row("q", xr.DataArray(predicted, dims=("realization", "layer")), alone).residual).all()
 
 
 def test_a_wrong_theory_is_seen(tanh):

@@ -112,10 +112,12 @@ def _means(terms: xr.Dataset) -> xr.Dataset:
     means = {str(name): values for name, values in terms.data_vars.items() if str(name).endswith("_mean")}
     terms = terms.drop_vars(list(means))
     known = {(of := name.removesuffix("_mean")): values.assign_attrs(terms[of].attrs) for name, values in means.items()}
-    others = terms.drop_vars(list(known))
-    if "realization" in others.dims:
-        others = others.mean("realization", keep_attrs=True)
+    others = terms.drop_vars(list(known)).map(_mean, keep_attrs=True)
     return others.assign(known)
+
+
+def _mean(values: xr.DataArray) -> xr.DataArray:
+    return values.mean("realization") if "realization" in values.dims else values
 
 
 def _plain(value: Any) -> Any:
