@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -111,8 +111,12 @@ SLOPES = _limit(
 
 def limits(recipe: Recipe) -> dict[str, Limit]:
     """What verdicts on limits with depth rest on in this net, by pathology."""
-    two = activation(recipe.network.activation).lines == 2
-    return LIMITS if two else LIMITS | {"pseudo_linearity": SLOPES}
+    found = dict(LIMITS)
+    if activation(recipe.network.activation).lines != 2:
+        found["pseudo_linearity"] = SLOPES
+    if ARCHITECTURES[recipe.network.architecture].normed:
+        found["fat_tails"] = replace(found["fat_tails"], symbol=PATHOLOGIES["fat_tails"].symbol)
+    return found
 
 
 def facts(recipe: Recipe) -> Iterator[Fact]:
