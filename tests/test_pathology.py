@@ -305,11 +305,23 @@ def test_channels_that_keep_to_one_slope_are_pseudo_linear():
     assert row.verdict == "present" and 0 < float(row.statistic) < 1e-3, row.sentence.values
 
 
-def test_pseudo_linearity_says_what_it_comes_of():
-    found = linked({"one_dimensional_signal": Verdict("present", "r"), "pseudo_linearity": Verdict("present", "p")})
-    assert found["pseudo_linearity"].sentence.startswith("p; it comes of the signal's contraction to a line")
-    kept = linked({"one_dimensional_signal": Verdict("absent", "r"), "pseudo_linearity": Verdict("present", "p")})
-    assert "the scale at which the activation works" in kept["pseudo_linearity"].sentence
+@pytest.mark.parametrize(
+    ("point", "line", "words"),
+    [
+        ("absent", "present", "contraction to a line, along which"),
+        ("present", "undecided", "contraction to a point"),
+        ("absent", "absent", "the scale at which the activation works"),
+        ("absent", "undecided", "not certain"),
+    ],
+)
+def test_pseudo_linearity_says_what_it_comes_of(point, line, words):
+    verdicts = {"zero_dimensional_signal": Verdict(point, ""), "one_dimensional_signal": Verdict(line, "")}
+    found = linked(verdicts | {"pseudo_linearity": Verdict("present", "evidence")})["pseudo_linearity"]
+    assert found.sentence.startswith("evidence; ") and words in found.sentence
+    assert (
+        linked(verdicts | {"pseudo_linearity": Verdict("absent", "evidence")})["pseudo_linearity"].sentence
+        == "evidence"
+    )
 
 
 def test_spread_of_slopes_means_what_one_sidedness_does():

@@ -171,15 +171,19 @@ def not_measured(why: str) -> Verdict:
 
 def linked(verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
     """The same verdicts; pseudo-linearity that was found says what it comes of (Theorem 2, THEORY 5)."""
-    found, line = (verdicts.get(name) for name in ("pseudo_linearity", "one_dimensional_signal"))
-    if found is None or line is None or found.verdict != "present":
+    found = verdicts.get("pseudo_linearity")
+    if found is None or found.verdict != "present":
         return dict(verdicts)
-    comes_of = {
-        "present": "it comes of the signal's contraction to a line, along which each channel keeps to one side",
-        "absent": "the signal keeps its directions: it comes of the scale at which the activation works",
-        "undecided": "whether it comes of the signal's contraction to a line is not certain",
-    }
-    return {**verdicts, "pseudo_linearity": found._replace(sentence=f"{found.sentence}; {comes_of[line.verdict]}")}
+    point, line = (verdicts[f"{name}_dimensional_signal"].verdict for name in ("zero", "one"))
+    if line == "present":
+        why = "it comes of the signal's contraction to a line, along which each channel keeps to one side"
+    elif point == "present":
+        why = "it comes of the signal's contraction to a point, where each channel has one slope"
+    elif line == point == "absent":
+        why = "the signal keeps its directions: it comes of the scale at which the activation works"
+    else:
+        why = "whether it comes of the signal's contraction to a line is not certain"
+    return {**verdicts, "pseudo_linearity": found._replace(sentence=f"{found.sentence}; {why}")}
 
 
 def overall(verdicts: Mapping[str, Verdict]) -> str:
