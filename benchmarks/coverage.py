@@ -57,9 +57,11 @@ CASES |= {name: partial(walk, name, truth) for name, truth in WALK.items()}
 
 
 def growth(name: str, rng: np.random.Generator, realizations: int) -> tuple[float, float, float]:
-    """γ, τ or the local exponent of curves that are random walks about τ log(l + c), as those of residual nets."""
-    steps = 0.04 * np.sqrt(np.diff(DEPTHS, prepend=0)) * rng.standard_normal((realizations, len(DEPTHS)))
-    rows = GROWN + 0.05 * rng.standard_normal((realizations, 1)) + steps.cumsum(1)
+    """γ, τ or the local exponent of curves that are random walks about a law: τ log(l + c), as those of residual nets, or γ l."""
+    steps = (
+        WALK_OF_GROWTH[name] * np.sqrt(np.diff(DEPTHS, prepend=0)) * rng.standard_normal((realizations, len(DEPTHS)))
+    )
+    rows = CURVE[name] + 0.05 * rng.standard_normal((realizations, 1)) + steps.cumsum(1)
     result = dict(zip(JUDGED, judge(rows, DEPTHS), strict=True))
     return result[f"{name}_low"], result[f"{name}_high"], GROWTH[name]
 
@@ -78,7 +80,12 @@ def units(rng: np.random.Generator, realizations: int) -> tuple[float, float, fl
 
 DEPTHS = np.arange(14.0, 201.0, 2.0)
 GROWN = 0.6 * np.log(DEPTHS + 1.5)
-GROWTH = dict(zip(JUDGED, judge(GROWN[None], DEPTHS), strict=True))
+CURVE = {"gamma": 0.05 * DEPTHS, "tau": GROWN, "exponent": GROWN}
+WALK_OF_GROWTH = {"gamma": 0.01, "tau": 0.002, "exponent": 0.01}
+GROWTH = {
+    name: dict(zip(JUDGED, judge(np.broadcast_to(mean, (8, len(mean))), DEPTHS), strict=True))[name]
+    for name, mean in CURVE.items()
+}
 INSIDE = 1.23 + 0.1 / DEPTHS
 
 CASES |= {f"growth {name}": partial(growth, name) for name in ("gamma", "tau", "exponent")}

@@ -135,14 +135,11 @@ def print_critical_line(out: Console, activation: Activation, bias_variance: flo
 
 def growth_line(growth: xr.Dataset) -> str:
     whole = growth.sel(range="all")
-    parts = [
-        f"{symbol} {_interval(whole, name)}"
-        for name, symbol in (("gamma", "γ"), ("tau", "τ"))
-        if np.isfinite(whole[name])
-    ]
+    told = {"gamma": "γ", "tau": "τ"} | ({"exponent": "p"} if growth["growth"] == "between" else {})
+    parts = [f"{symbol} {_interval(whole, name)}" for name, symbol in told.items() if np.isfinite(whole[name])]
     if "tau_predicted" in growth and np.isfinite(growth["tau_predicted"]):
         parts.append(f"τ predicted {float(growth['tau_predicted']):.3g}")
-    return f"growth of χ: {growth['growth'].values}; " + ", ".join(parts)
+    return f"growth of χ: {growth['growth'].values}" + (f"; {', '.join(parts)}" if parts else "")
 
 
 def law_line(law: xr.Dataset, name: str) -> str:

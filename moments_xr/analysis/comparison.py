@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from moments_xr.analysis.growth import by_depth, fit_growth
+from moments_xr.analysis.growth import by_depth, mean_slope
 from moments_xr.analysis.lognormal import fit_lognormal
 from moments_xr.analysis.paired import error_of_difference
 from moments_xr.analysis.realizations import LEVEL, central_moments, described, fitted
@@ -227,10 +227,10 @@ def _gamma(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | 
         point = fixed_point(network.activation, *laws, first_variance(recipe))
         if point.variance != "converges" or not point.c < 1:
             return None  # noise and signal have the same rate
-        rate = _growth(xr.Dataset({"log_chi": predicted["chi"].expand_dims(site=["act"])}), "gamma")[0]
+        rate = mean_slope(xr.Dataset({"log_chi": predicted["chi"].expand_dims(site=["act"])}), "exponential")[0]
     else:
         return None
-    return (*_growth(ds, "gamma"), rate)
+    return (*mean_slope(ds, "exponential"), rate)
 
 
 def _tau(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | None:
@@ -238,12 +238,7 @@ def _tau(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | No
         return None
     # Of infinite width: a unit is H layers from the sum of all branches on, in which little of what width does adds up.
     rate = explosion_rate(recipe.network.activation, recipe.input.batch)
-    return (*_growth(ds, "tau"), (rate ** (recipe.network.unit_depth or 1) - 1) / 2)
-
-
-def _growth(ds: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    whole = fit_growth(ds).sel(range="all", drop=True)
-    return whole[name], whole[f"{name}_low"], whole[f"{name}_high"]
+    return (*mean_slope(ds, "power"), (rate ** (recipe.network.unit_depth or 1) - 1) / 2)
 
 
 CONSTANTS: dict[str, Callable[[xr.Dataset, Recipe, xr.Dataset], Constant | None]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -18,14 +18,15 @@ from moments_xr.analysis.growth_models import (
     RANGES,
     SAID,
     SHALLOWEST,
+    halves,
     judge,
     power_law,
     predicted_exponent,
-    spread_depths,
+    slopes,
     status,
 )
 from moments_xr.analysis.network import told
-from moments_xr.analysis.realizations import GROUPS, curves, described, fitted, log_mean, text
+from moments_xr.analysis.realizations import GROUPS, curves, described, fitted, log_mean, mean_interval, text
 from moments_xr.analysis.sensitivity import architecture, chi
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
@@ -37,16 +38,24 @@ SYMBOLS = {"gamma": "γ", "tau": "τ", "exponent": "p", "delta_aic": "ΔAIC", "t
 
 @along_sweep
 def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str = "output") -> xr.Dataset:
-    """How χ grows with depth: exponentially, as a power of depth, boundedly, or undecided (THEORY 5.4 and 6).
+    """How χ grows with depth: exponentially, as a power of depth, between these, boundedly, or undecided (THEORY 5.4 and 6).
 
-    Curves are random walks along the depth, so everything is judged by realizations. With the growth rate of log χ
-    taken as ∝ l^{−p} (p = 0 exponential, 1 a power law, above 1 bounded), growth between three depths in geometric
-    progression tells p < ½ (`exponential`), ½ < p < 3/2 (`power`) or p > 3/2 (`bounded`; so is growth that is not seen
-    and is below l^0.04) with 95 % t intervals, exact for normal curves. The better fit of a + γ l and a + τ log l, by
-    AIC in the metric of a random walk, must agree in 97.5 % of resamplings of the realizations. This is asked of
-    the whole range and of its halves in the logarithm of depth. The answer is that of the whole range if the deeper half
-    gives it too, and for a power law also the shallower one; otherwise, with fewer than 8 realizations or layers, or
-    with none as deep as 16, it is `undecided`. An initial rise that lasts through most of the range passes for a power law.
+    Curves are random walks along the depth, so everything is judged by realizations, with 95 % intervals over them. The growth
+    rate of log χ is taken as ∝ l^−p, and p sought over the whole range and its halves in the logarithm of depth. A law is named
+    only where it fits: nowhere in the deeper half (of a power law, in both) does the curve surely leave it by more than 1.5 %
+    of its growth there, and the interval of p tells it from its neighbours:
+
+    * `exponential`, p = 0: over the deeper half p is surely below 0.09, over the whole range between −0.09 and 0.4.
+    * `power`, p = 1: with a correction in 1/l, which the offset of log(l + c) makes, p is surely above 0.91, and without it below 1.09.
+    * `between`: p is surely neither over the deeper half (from 0.09 to 0.8, or above 1.09) and is steady: it neither rises
+      from one half to the other as under a power law with an offset or in growth that ends, nor falls as where an
+      exponential emerges. For p < 1 χ grows like exp(c l^(1−p)), for p > 1 more slowly than every power: as a power of log l, or boundedly.
+      This is of the layers measured: deeper ones may show a law.
+    * `bounded`: over the deeper half p is surely above 1.5 and over the whole above 1.09; or growth since its beginning isn't
+      seen, and is below l^0.03 at all its layers.
+
+    All else is `undecided`, as is what has fewer than 8 realizations or layers, or none as deep as 16. What has not begun
+    at the layers measured can't be told: an exponential behind an initial rise that is still larger may pass for bounded growth.
 
     Parameters
     ----------
@@ -61,14 +70,16 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     -------
     Without unit:
 
-    * `growth`, one of exponential, power, bounded, undecided, and `status`, what it rests on or why it is undecided.
+    * `growth`, one of exponential, power, between, bounded, undecided, and `status`, what it rests on or why it is undecided.
     * along `range` (all, shallower, deeper): `first_layer`, `last_layer`, and `range_growth`, the answer of the range by
       itself; `changes_with_range`, whether ranges give different answers (an initial rise, often).
-    * `gamma`, `tau`: least-squares slopes of each realization's log χ on l and on log l over the whole range, averaged;
-      `exponent`: p. Each with 95 % intervals `_low`, `_high`: t, and Fieller's for p. NaN below 3 realizations, of p
-      below 8 and where unbounded.
-    * `delta_aic` = AIC(power) − AIC(exponential), positive in favour of the exponential; `support`, the share of
-      resamplings that do so.
+    * `exponent`: p over the deeper half; NaN where nothing grows, bounds NaN below 8 realizations and where unbounded.
+    * `gamma`, `tau`: least-squares slopes of each realization's log χ on l and on log l over the deeper half, averaged. Of the
+      law that `growth` names; NaN otherwise. An offset c makes slopes on log l smaller than τ, by about 2c/L of it.
+    * 95 % intervals of all three, `_low` and `_high`.
+    * `delta_aic` = AIC(power) − AIC(exponential) of a + γ l and a + τ log l over the whole range in the metric of a random walk,
+      positive in favour of the exponential; `support`, the share of resamplings of the realizations that do so.
+      They compare these two, of which neither may fit.
 
     Of residual nets, for Theorem 4, if the cube has the sites input, conv and sum:
 
@@ -97,7 +108,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     rows = growth_rows(ds, layers, site)
     depths = rows["layer"].values
     found = fitted(partial(judge, layers=depths), JUDGED, rows, core_dims=[["realization", "layer"]])
-    ends = np.array([(depths[a], depths[b]) for a, _, b in spread_depths(depths)])
+    ends = np.array([depths[within][[0, -1]] for within in halves(depths)])
     result = xr.Dataset(
         {
             "growth": text(_answer, "how χ grows with depth", found["together"]),
@@ -144,6 +155,17 @@ def growth_rows(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str
     first, last = judged_range(ds["layer"].values, layers)
     values = chi(ds, log=True, site=site).drop_vars("site", errors="ignore").sel(layer=slice(first, last))
     return curves(values).drop_attrs()
+
+
+def mean_slope(ds: xr.Dataset, law: Literal["exponential", "power"]) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Least-squares slope of log χ on depth (or its log, of a power law) over the judged range, whether or not the law holds:
+    mean over realizations, and the bounds of its interval."""
+    rows = growth_rows(by_depth(ds))
+    depths = rows["layer"].values.astype("f8")
+    x = depths if law == "exponential" else np.log(depths)
+    outputs = dict.fromkeys(("slope", "low", "high"), f"slope of log χ of {law} growth")
+    found = fitted(lambda each: mean_interval(slopes(each, x)), outputs, rows, core_dims=[["realization", "layer"]])
+    return found["slope"], found["low"], found["high"]
 
 
 def _answer(code: float) -> str:

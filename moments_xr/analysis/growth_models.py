@@ -1,7 +1,7 @@
 """Which law a curve follows along its depth, judged by independent rows: plain numpy (THEORY 6).
 
 A row is the curve of log χ of one realization. Its growth rate is taken as d log χ/dl ∝ l^{−p}: exponential growth has
-the local exponent p = 0, a power law p = 1, and with p > 1 growth is bounded.
+the local exponent p = 0, a power law p = 1, and with p > 1 growth is slower than every power.
 """
 
 from __future__ import annotations
@@ -12,53 +12,40 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
-from moments_xr.analysis.realizations import INTERVAL, LEVEL, mean_interval
+from moments_xr.analysis.growth_laws import ANSWERS as ANSWERS
+from moments_xr.analysis.growth_laws import BETWEEN, EXPONENTIAL, POWER, UNDECIDED, look, verdict
+from moments_xr.analysis.local_exponent import FEWEST_ROWS, local_exponent
+from moments_xr.analysis.realizations import INTERVAL, mean_interval
 
 Array = NDArray[Any]
-Depths = tuple[int, int, int]
-"""Positions of three depths a < m < b among the layers, near a geometric progression."""
-
-ANSWERS = ("undecided", "exponential", "power", "bounded")
-UNDECIDED, EXPONENTIAL, POWER, BOUNDED = range(4)
 
 RANGES = ("all", "shallower", "deeper")
 
 JUDGED = {
     **{name: f"code of the answer, {name}" for name in (*RANGES, "together")},
     "count": "independent rows that were judged",
-    "gamma": "rate of exponential growth, the slope of log χ on depth",
+    "gamma": "rate of exponential growth, the slope of log χ on depth over the deeper half",
     "gamma_low": "lower bound of the rate of exponential growth",
     "gamma_high": "upper bound of the rate of exponential growth",
-    "tau": "exponent of the power law, the slope of log χ on the log of depth",
+    "tau": "exponent of the power law, the slope of log χ on the log of depth over the deeper half",
     "tau_low": "lower bound of the exponent of the power law",
     "tau_high": "upper bound of the exponent of the power law",
-    "exponent": "local exponent p: log χ grows at a rate ∝ depth^−p",
+    "exponent": "local exponent p over the deeper half: log χ grows at a rate ∝ depth^−p",
     "exponent_low": "lower bound of the local exponent",
     "exponent_high": "upper bound of the local exponent",
     "delta_aic": "AIC of the power law less that of exponential growth",
     "support": "share of resamplings of the realizations in which exponential growth fits better",
 }
 
-SAID = ("together", *RANGES, "count", "exponent_low", "exponent_high")
+SAID = ("together", *RANGES, "count", "exponent", "exponent_low", "exponent_high")
 """What `status` needs of `JUDGED`."""
 
-FEWEST_ROWS, FEWEST_LAYERS, SHALLOWEST = 8, 8, 16
-"""Realizations, layers measured and deepest layer below which nothing is decided."""
-
-BELOW_POWER, ABOVE_POWER = 0.5, 1.5
-"""Local exponents that part exponential growth from power laws, and those from bounded growth."""
-
-NEGLIGIBLE = 0.04
-"""Growth slower than l^0.04, 2.8 % when depth doubles, is none."""
+FEWEST_LAYERS, SHALLOWEST = 8, 16
+"""Layers measured and deepest layer below which nothing is decided."""
 
 RESAMPLINGS = 500
-AGREE = 0.975
-"""Share of resamplings in which the law that is decided for must fit better."""
-
-STEEPEST = 40.0
-"""Largest |1 − p| that is told apart from infinity."""
 
 
 def enough(layers: Array) -> bool:
@@ -66,54 +53,10 @@ def enough(layers: Array) -> bool:
     return bool(len(layers) >= FEWEST_LAYERS and layers[-1] >= SHALLOWEST)
 
 
-def spread_depths(layers: Array) -> list[Depths]:
-    """Depths of the whole range, of its shallower and of its deeper half (in the logarithm); fewer if they coincide."""
-    wanted = np.geomspace(layers[0], layers[-1], 5)
-    at = [int(np.abs(np.log(layers / depth)).argmin()) for depth in wanted]
-    triples = [(at[i], at[j], at[k]) for i, j, k in ((0, 2, 4), (0, 1, 2), (2, 3, 4))]
-    return [(a, m, b) if a < m < b else (a, a, b) for a, m, b in triples]
-
-
-def growth_ratio(a: float, m: float, b: float, p: float) -> float:
-    """∫_m^b l^{−p} dl / ∫_a^m l^{−p} dl: growth from m to b over that from a to m, under the local exponent p."""
-    first, second = np.log(m / a), np.log(b / m)
-    q = 1.0 - p
-    return float(second / first if abs(q) < 1e-9 else np.expm1(q * second) / -np.expm1(-q * first))
-
-
-def exponent(ratio: float, a: float, m: float, b: float) -> float:
-    """The local exponent p with this growth ratio; NaN if there is none."""
-
-    def excess(q: float) -> float:
-        return growth_ratio(a, m, b, 1.0 - q) - ratio
-
-    if not (np.isfinite(ratio) and excess(-STEEPEST) < 0 < excess(STEEPEST)):
-        return np.nan
-    return 1.0 - float(optimize.brentq(excess, -STEEPEST, STEEPEST))
-
-
-def fieller(upper: Array, lower: Array) -> tuple[float, float, float]:
-    """Ratio of the means of two columns of rows, and Fieller's interval; NaN unless the lower mean is surely positive."""
-    count = len(lower)
-    if count < FEWEST_ROWS:
-        return (float(upper.mean() / lower.mean()) if count and lower.mean() > 0 else np.nan), np.nan, np.nan
-    (uu, ul), (_, ll) = np.cov(upper, lower) / count * stats.t.ppf(0.5 + LEVEL / 2, count - 1) ** 2
-    u, v = upper.mean(), lower.mean()
-    square, cross, constant = v**2 - ll, u * v - ul, u**2 - uu
-    if v <= 0 or square <= 0:
-        return (float(u / v) if v > 0 else np.nan), np.nan, np.nan
-    root = np.sqrt(max(cross**2 - square * constant, 0.0))
-    return float(u / v), float((cross - root) / square), float((cross + root) / square)
-
-
-def local_exponent(rows: Array, layers: Array, depths: Depths) -> tuple[float, float, float]:
-    """Local exponent p and its interval; a bound is NaN where the interval is unbounded."""
-    a, m, b = depths
-    if not a < m < b:
-        return np.nan, np.nan, np.nan
-    ratio, low, high = fieller(rows[:, b] - rows[:, m], rows[:, m] - rows[:, a])
-    p, p_low, p_high = (exponent(value, layers[a], layers[m], layers[b]) for value in (ratio, high, low))
-    return p, p_low, p_high
+def halves(layers: Array) -> list[slice]:
+    """Layers of the whole range, of its shallower and of its deeper half (in the logarithm of depth), which share one."""
+    middle = int(np.abs(np.log(layers / np.sqrt(layers[0] * layers[-1]))).argmin())
+    return [slice(None), slice(middle + 1), slice(middle, None)]
 
 
 def slopes(rows: Array, x: Array) -> Array:
@@ -150,69 +93,53 @@ def support(rows: Array, layers: Array) -> tuple[float, float]:
     return float(exponential - power), float(np.mean(again[:, 0] > again[:, 1]))
 
 
-def answer(rows: Array, layers: Array, depths: Depths) -> int:
-    """The law of growth over the range of `depths`, as far as t intervals over rows and the fits agree on one.
-
-    With the growths G1 from a to m and G2 from m to b, D_p = G2 − (growth ratio of p) G1 is positive where the local
-    exponent is below p, and negative where it is above.
-    """
-    a, m, b = depths
-    if len(rows) < FEWEST_ROWS or not a < m < b:
-        return UNDECIDED
-    within = slice(a, b + 1)
-    first, second = rows[:, m] - rows[:, a], rows[:, b] - rows[:, m]
-    contrasts = [second - growth_ratio(layers[a], layers[m], layers[b], p) * first for p in (BELOW_POWER, ABOVE_POWER)]
-    columns = np.stack([*contrasts, slopes(rows[:, within], layers[within]), first + second, first, second], axis=1)
-    below, above, rate, grown, early, late = np.stack(mean_interval(columns), axis=1)
-    exponential = below[1] > 0 and rate[1] > 0
-    power = below[2] < 0 < above[1] and grown[1] > 0
-    if exponential or power:
-        _, share = support(rows[:, within], layers[within])
-        if share >= AGREE if exponential else share <= 1 - AGREE:
-            return EXPONENTIAL if exponential else POWER
-    none = late[1] <= 0 and late[2] < NEGLIGIBLE * np.log(layers[b] / layers[m])
-    return BOUNDED if none or (above[2] < 0 < early[1]) else UNDECIDED
-
-
-def verdict(whole: int, shallower: int, deeper: int) -> int:
-    """What the ranges say together. The deeper half must say the same as the whole, and for a power law the shallower
-    half too: bounded growth comes by every local exponent on its way from 0 to infinity, a power law keeps one."""
-    agreed = whole == deeper and (whole != POWER or shallower == POWER)
-    return whole if agreed else UNDECIDED
-
-
 def judge(rows: Array, layers: Array) -> list[Any]:
     """All that rows (realization, layer) tell of their growth; rows with NaN are left out.
 
-    Returns the answers of the whole range, its halves and all together, the number of rows, γ, τ and the exponent with
-    their intervals, the difference of AIC, and the support.
+    Returns the answers of the whole range, its halves and all together, the number of rows; of the deeper half γ and τ with
+    their intervals (NaN unless theirs is the law) and the local exponent with its own; the difference of AIC, and the support.
     """
     rows, layers = rows[np.isfinite(rows).all(axis=1)], np.asarray(layers, dtype="f8")
-    depths = spread_depths(layers)
-    answers = [answer(rows, layers, triple) if enough(layers) else UNDECIDED for triple in depths]
-    fits = np.stack(mean_interval(np.stack([slopes(rows, x) for x in (layers, np.log(layers))], axis=1)), axis=1)
+    parts = [(rows[:, within], layers[within]) for within in halves(layers)]
+    answers, together = [UNDECIDED] * len(RANGES), UNDECIDED
+    if enough(layers) and len(rows) >= FEWEST_ROWS:
+        whole, shallower, deeper = (look(*part) for part in parts)
+        answers = [found.answer() for found in (whole, shallower, deeper)]
+        together = verdict(whole, shallower, deeper, local_exponent(rows, layers, 1), np.sqrt(layers[-1] / layers[0]))
+    deep, depths = parts[-1]
+    fits = [
+        mean_interval(slopes(deep, x)) if together == law else [np.nan] * 3
+        for law, x in ((EXPONENTIAL, depths), (POWER, np.log(depths)))
+    ]
     compared = support(rows, layers) if len(rows) >= INTERVAL and len(layers) > 2 else (np.nan, np.nan)
-    return [
-        *answers, verdict(*answers), len(rows), *fits.ravel(), *local_exponent(rows, layers, depths[0]), *compared
-    ]  # fmt: skip
+    return [*answers, together, len(rows), *fits[0], *fits[1], *local_exponent(deep, depths), *compared]
 
 
 def status(layers: Array, together: float, *numbers: float) -> str:
     """Why the answers about these layers are what they are, in words, from what `SAID` lists."""
-    *answers, count, p_low, p_high = numbers
+    *answers, count, p, p_low, p_high = numbers
     if not enough(layers):
         measured = f"{len(layers)} measured from {layers[0]} to {layers[-1]}"
         return f"too few layers ({measured}; at least {FEWEST_LAYERS}, down to layer {SHALLOWEST})"
     if count < FEWEST_ROWS:
         return f"too few realizations (χ is defined down to layer {layers[-1]} in {count:.0f}, at least {FEWEST_ROWS})"
+    ends = [(layers[within][0], layers[within][-1]) for within in halves(layers)]
     said = ", ".join(
-        f"{ANSWERS[int(code)]} over layers {layers[a]} to {layers[b]}"
-        for code, (a, _, b) in zip(answers, spread_depths(layers), strict=True)
+        f"{ANSWERS[int(code)]} over layers {first} to {last}" for code, (first, last) in zip(answers, ends, strict=True)
     )
+    known = f"local exponent {p_low:.2f} to {p_high:.2f} over layers {ends[-1][0]} to {ends[-1][1]}"
+    if int(together) == BETWEEN:
+        return f"{between(p)}, neither exponentially nor as a power: {known}"
     if together:
         return said
-    known = f"; local exponent {p_low:.2f} to {p_high:.2f}" if np.isfinite(p_low + p_high) else ""
-    return f"realizations differ too much, or ranges disagree: {said}{known}"
+    return f"realizations differ too much, or no law fits: {said}" + (
+        f"; {known}" if np.isfinite(p_low + p_high) else ""
+    )
+
+
+def between(p: float) -> str:
+    """Growth that is neither exponential nor a power of depth, in words."""
+    return f"grows like exp(c l^{1 - p:.2f})" if p < 1 else "grows more slowly than every power of depth"
 
 
 def power_law(log_input: Array, log_unit: Array, log_output: Array, layers: Array, unit_depth: int) -> Sequence[float]:

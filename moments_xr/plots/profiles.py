@@ -8,6 +8,7 @@ import xarray as xr
 from dask.base import compute
 
 from moments_xr.analysis.growth import fit_growth
+from moments_xr.analysis.growth_models import between
 from moments_xr.analysis.sensitivity import chi, get
 from moments_xr.errors import MissingError
 from moments_xr.plots import elements, panels
@@ -63,9 +64,9 @@ def sensitivity(
     -------
     A HoloViews layout of two panels: χ against l, where an exponential is straight, and (b) against log l, where a power
     of depth is. The geometric mean over realizations, whose log is what `fit_growth` fits, with a band from the 16th to
-    the 84th percentile; e^(a + γ l) and l^τ with the slopes of `fit_growth`, each through the middle of the curve's log
-    over the range, and in the legend of the panel where it is straight its slope with the 95 % interval. The law that the
-    verdict names is dashed, others are dotted. Of residual nets also the papers' prediction κ l^τ (grey).
+    the 84th percentile; e^(a + γ l) and l^τ, each through the middle of the curve's log over the range. The law that
+    `fit_growth` names is dashed, has its slope, and tells it with the 95 % interval in the legend of the panel where it is
+    straight; others, dotted, have the curve's least-squares slope. Of residual nets also the papers' prediction κ l^τ (grey).
 
     Raises
     ------
@@ -89,7 +90,8 @@ def sensitivity(
         raise MissingError("sensitivity: χ is not defined in any realization (dead nets, or signals of a single point)")
     first, last = (int(fit[name].sel(range="all")) for name in ("first_layer", "last_layer"))
     where = f", layers {first} to {last}" if first < last else ""
-    notes = ANSWERS[str(fit.growth.item())] + where, left_out(ds, band)
+    growth = str(fit.growth.item())
+    notes = (between(float(fit.exponent)) if growth == "between" else ANSWERS[growth]) + where, left_out(ds, band)
     logarithmic = logy is not False
     return layout(
         [
@@ -114,19 +116,19 @@ def _laws(
     depths = np.linspace(*judged, 201)
     guides: dict[str, Guide] = {}
     for law, (name, colour) in LAWS.items():
-        value, *ends = (float(fit[f"{name}{end}"]) for end in ("", "_low", "_high"))
         of = np.log if law == "power" else np.asarray
-        if not np.isfinite(value) or not inside.any():
+        x, mean = of(band.layer[inside]), band.mean[inside]
+        if len(x) < 2:
             continue
-        start = np.mean(band.mean[inside] - value * of(band.layer[inside]))
+        number, *ends = (float(fit[f"{name}{end}"]) for end in ("", "_low", "_high"))
+        named = np.isfinite(number)
+        slope = number if named else np.polyfit(x, mean, 1)[0]
         label = symbol(f"{law}_law", backend)
-        if law == straight:
-            number = elements.with_interval(value, *ends)
-            label = symbol(f"{law}_slope", backend) % (
-                number.replace(" ", r"\ ") if backend == "matplotlib" else number
-            )
-        line = Line(colour, "dashed" if fit.growth.item() == law else "dotted", 0.6)
-        guides[law] = Guide(depths, start + value * of(depths), label, line)
+        if named and law == straight:
+            told = elements.with_interval(number, *ends)
+            label = symbol(f"{law}_slope", backend) % (told.replace(" ", r"\ ") if backend == "matplotlib" else told)
+        line = Line(colour, "dashed" if named else "dotted", 0.6)
+        guides[law] = Guide(depths, np.mean(mean - slope * x) + slope * of(depths), label, line)
     if "kappa" in fit and float(fit["kappa"]) > 0:
         tau = float(fit["tau_predicted"])
         label = symbol("power", backend) % tau
