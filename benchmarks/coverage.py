@@ -92,6 +92,13 @@ def lognormal(law: str, rng: np.random.Generator, realizations: int, simulations
     return _chosen(lognormal_law(*moments, mean), list(LAW), {"mu": -1.0, "sigma": 1.5}, _warned(*moments))
 
 
+def standard_error(law: str, rng: np.random.Generator, realizations: int, simulations: int) -> dict[str, Intervals]:
+    """Two standard errors about a mean over realizations, as `decompose` and `compare_theory` have them."""
+    count, mean, m2, *_ = _moments(LAWS[law](rng, (realizations, simulations)))
+    error = np.sqrt(m2 / (count - 1) / count)
+    return {"mean ± 2 se": Intervals(mean - 2 * error, mean + 2 * error, 0.0)}
+
+
 def walk(law: str, rng: np.random.Generator, realizations: int, simulations: int) -> dict[str, Intervals]:
     """Drift and diffusion from changes of log q."""
     draw = one_input if law == "one input" else LAWS[law]
@@ -189,6 +196,7 @@ SLOW = 10
 CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "lognormal": (lognormal, tuple(LAWS)),
     "walk": (walk, (*LAWS, "one input")),
+    "standard_error": (standard_error, tuple(LAWS)),
     "growth": (growth, (*LAWS, *ALONG)),
     "units": (units, (*LAWS, *ALONG)),
     "verdict": (verdict, (*LAWS, *ALONG)),

@@ -61,5 +61,6 @@ def normal_law(count: Array, mean: Array, m2: Array, m3: Array, m4: Array) -> li
 def heavy_tails(skewness: float, skewness_se: float, kurtosis: float, kurtosis_se: float) -> str:
     """Words if `shape` shows that values are far from normal, of which intervals of few hold less often; else none."""
     rows = ("excess kurtosis", kurtosis, kurtosis, kurtosis_se), ("skewness", skewness, abs(skewness), skewness_se)
-    seen = [f"{name} {value:.2g} ± {se:.2g}" for name, value, size, se in rows if size > max(HEAVY, SEEN * se)]
+    known = [row for row in rows if np.isfinite(row[1])]
+    seen = [f"{name} {value:.2g} ± {se:.2g}" for name, value, size, se in known if size > max(HEAVY, SEEN * se)]
     return f"tails are heavy ({', '.join(seen)})" if seen else ""
