@@ -130,14 +130,17 @@ def _each(simulate: Callable[[], dict[str, tuple[float, float, float]]], simulat
 
 
 def growth(law: str, rng: np.random.Generator, realizations: int, simulations: int) -> dict[str, Intervals]:
-    """γ, τ and the local exponent of curves τ log(l + c) as those of residual nets, of which some grow more, some longer."""
+    """γ, τ and the local exponent of curves of a law, of which some grow more and some longer."""
 
     def simulate() -> dict[str, tuple[float, float, float]]:
-        more, longer = (_nets(law, rng, realizations) for _ in range(2))
-        rows = GROWN * (1 + 0.1 * more) + 0.2 * longer * DEPTHS / DEPTHS[-1]
-        rows += 0.1 * _along(law, rng, realizations, len(DEPTHS))
-        result = dict(zip(JUDGED, judge(rows, DEPTHS), strict=True))
-        return {name: (result[f"{name}_low"], result[f"{name}_high"], GROWTH[name]) for name in GROWING}
+        found = {}
+        for name, (mean, longer, errors) in GROWING.items():
+            more, later = (_nets(law, rng, realizations) for _ in range(2))
+            rows = mean * (1 + 0.1 * more) + longer * later * DEPTHS / DEPTHS[-1]
+            rows += errors * _along(law, rng, realizations, len(DEPTHS))
+            result = dict(zip(JUDGED, judge(rows, DEPTHS), strict=True))
+            found[name] = result[f"{name}_low"], result[f"{name}_high"], GROWTH[name]
+        return found
 
     return _each(simulate, simulations)
 
@@ -186,8 +189,12 @@ def correlations(law: str, rng: np.random.Generator, realizations: int, simulati
 
 DEPTHS = np.arange(14.0, 201.0, 2.0)
 GROWN = 0.6 * np.log(DEPTHS + 1.5)
-GROWING = ("gamma", "tau", "exponent")
-GROWTH = dict(zip(JUDGED, judge(GROWN[None], DEPTHS), strict=True))
+GROWING = {"gamma": (0.05 * DEPTHS, 0.05, 0.1), "tau": (GROWN, 0.05, 0.03), "exponent": (GROWN, 0.2, 0.1)}
+"""The mean curve of each, how nets differ in their growth with depth, and errors along it."""
+GROWTH = {
+    name: dict(zip(JUDGED, judge(np.broadcast_to(mean, (8, len(mean))), DEPTHS), strict=True))[name]
+    for name, (mean, *_) in GROWING.items()
+}
 INSIDE = 1.23 + 0.1 / DEPTHS
 XI, LIMIT = 6.0, 0.8
 DECAY = np.exp(-np.arange(40) / XI)
@@ -205,33 +212,45 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
 """Cases with the laws they are simulated with: errors along the depth do not matter where one number a net is used."""
 
 
-def coverage(name: str, law: str, realizations: int, simulations: int, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Of each interval of a case, the share that hold the truth and the share warned of; NaN of none."""
+class Share(NamedTuple):
+    """Of simulations: the share whose interval holds the truth, of those that print one; that print one; that are warned of."""
+
+    held: float
+    printed: float
+    warned: float
+
+
+def coverage(name: str, law: str, realizations: int, simulations: int, seed: int = 0) -> dict[str, Share]:
+    """Shares by interval of a case; of none NaN."""
     table = {}
     for of, found in CASES[name][0](law, np.random.default_rng(seed), realizations, simulations).items():
         printed = np.isfinite(found.low + found.high)
-        held = (found.low <= found.truth) & (found.truth <= found.high)
-        share = float(held[printed].mean()) if printed.any() else np.nan
-        table[of] = share, np.nan if found.warned is None else float(found.warned.mean())
+        held = ((found.low <= found.truth) & (found.truth <= found.high))[printed]
+        warned = np.nan if found.warned is None else float(found.warned.mean())
+        table[of] = Share(float(held.mean()) if held.size else np.nan, float(printed.mean()), warned)
     return table
 
 
 def main() -> None:
     simulations = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     print(f"{simulations} simulations; per cent that hold the truth, / per cent whose status warns of tails")
+    print("(per cent that print an interval, if not all)")
     print(f"nominal 95 %, one standard error {100 * np.sqrt(0.95 * 0.05 / simulations):.1f} %")
     print(f"{'interval':<15}{'law':<12}" + "".join(f"{f'R = {count}':>14}" for count in REALIZATIONS))
     for name in sys.argv[2:] or CASES:
         for law in CASES[name][1]:
             columns = [coverage(name, law, count, simulations) for count in REALIZATIONS]
             for of in columns[0]:
-                cells = "".join(f"{_cell(*column[of]):>14}" for column in columns)
+                cells = "".join(f"{_cell(column[of]):>14}" for column in columns)
                 print(f"{of:<15}{law:<12}{cells}", flush=True)
 
 
-def _cell(share: float, warned: float) -> str:
-    held = f"{100 * share:.1f}" if np.isfinite(share) else "–"
-    return held + (f" / {100 * warned:.0f}" if np.isfinite(warned) else "")
+def _cell(share: Share) -> str:
+    if not share.printed:
+        return "–"
+    text = f"{100 * share.held:.1f}"
+    text += f" ({100 * share.printed:.0f})" if share.printed < 1 else ""
+    return text + (f" / {100 * share.warned:.0f}" if np.isfinite(share.warned) else "")
 
 
 if __name__ == "__main__":

@@ -181,9 +181,9 @@ def test_clear_growth_is_told(name, depth, every, realizations, walk):
 @pytest.mark.parametrize("name", ["growth", "units"])
 @pytest.mark.parametrize("law", ["normal", "AR"])
 def test_intervals_hold_the_truth(name, law):
-    low, high = stats.binom.ppf([CHANCE / 2, 1 - CHANCE / 2], 200, 0.95) / 200
-    for of, (share, _) in coverage(name, law, 30, 200).items():
-        assert low <= share <= high, of
+    low, high = stats.binom.ppf([CHANCE / 2, 1 - CHANCE / 2], 60, 0.95) / 60
+    for of, share in coverage(name, law, 30, 60).items():
+        assert share.printed == 1 and low <= share.held <= high, of
 
 
 def test_a_cube_is_judged_over_its_ranges():
