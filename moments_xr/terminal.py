@@ -147,9 +147,15 @@ def law_line(law: xr.Dataset, name: str) -> str:
     symbol = {"nu2_signal": "ν₂(x)", "mu2_noise": "μ₂(dx)"}[name]
     text = f"log {symbol} at layer {int(last['layer'])}: μ {_interval(last, 'mu')}, σ {_interval(last, 'sigma')}"
     text += f", lognormal p = {float(last['p_value']):.2g}" if np.isfinite(last["p_value"]) else ""
+    text += _remark(last["status"])
     if "drift" in law and np.isfinite(law["drift"]):
         text += f"; per layer drift {_interval(law, 'drift')}, diffusion {_interval(law, 'diffusion')}"
+        text += _remark(law["drift_status"])
     return text
+
+
+def _remark(status: xr.DataArray) -> str:
+    return "" if status == "ok" else f" ({status.item()})"
 
 
 def theorem_line(theorems: xr.Dataset) -> str:

@@ -118,40 +118,47 @@ def on_growth(rows: NDArray[Any], layers: NDArray[Any]) -> Verdict:
     """The verdict on exploding sensitivity, from curves (realization, layer) of log χ over the depths that are judged."""
     found = dict(zip(growth_models.JUDGED, growth_models.judge(rows, layers), strict=True))
     growth = growth_models.ANSWERS[int(found["together"])]
-    by_range = [growth_models.ANSWERS[int(found[name])] for name in growth_models.RANGES]
-    gamma, low, high = (float(found[name]) for name in ("gamma", "gamma_low", "gamma_high"))
-    where = f"over layers {layers[0]} to {layers[-1]}"
-    rate = f"γ = {gamma:.4g} [{low:.4g}, {high:.4g}] per layer" if np.isfinite(low) else "γ is not certain"
+    where, why = (
+        f"over layers {layers[0]} to {layers[-1]}",
+        growth_models.status(layers, *(found[name] for name in growth_models.SAID)),
+    )
     if growth == "exponential":
-        return _on_explosion(rows, layers, (gamma, low, high), f"χ grows as exp(γ l), {rate}, {where}")
-    if growth in ("power", "bounded"):
-        power = f"grows as a power of depth, l^{found['tau']:.3g}, not exponentially"
-        return Verdict("absent", f"χ {power if growth == 'power' else 'stays bounded'}, {where}", gamma, low, high)
+        rate = tuple(float(found[name]) for name in ("gamma", "gamma_low", "gamma_high"))
+        return _on_explosion(rows, layers, rate)
+    if growth == "power":
+        tau, low, high = (found[name] for name in ("tau", "tau_low", "tau_high"))
+        return Verdict("absent", f"χ grows as a power of depth, l^{tau:.3g} [{low:.3g}, {high:.3g}], {where}")
+    if growth == "bounded":
+        return Verdict("absent", f"χ stays bounded, {where}")
+    if growth == "between":
+        return Verdict("absent", f"χ {why}")
     least, most = found["exponent_low"], found["exponent_high"]
-    if growth_models.enough(layers) and least > EXPONENTIAL and "exponential" not in by_range:
+    if growth_models.enough(layers) and least > EXPONENTIAL:
         p = f"from {least:.2f} to {most:.2f}" if np.isfinite(most) else f"at least {least:.2f}"
-        sentence = f"χ does not grow exponentially: its rate of growth falls with depth as l^−p, p {p}, {where}"
-        return Verdict("absent", sentence, gamma, low, high)
-    why = growth_models.status(layers, *(found[name] for name in growth_models.SAID))
-    return Verdict("undecided", f"how χ grows is not certain ({why}); {rate}, {where}", gamma, low, high)
+        return Verdict(
+            "absent", f"χ does not grow exponentially: its rate of growth falls with depth as l^−p, p {p}, {where}"
+        )
+    return Verdict("undecided", f"how χ grows is not certain ({why})")
 
 
-def _on_explosion(rows: NDArray[Any], layers: NDArray[Any], rate: tuple[float, float, float], sentence: str) -> Verdict:
-    """An exponential law is an explosion where χ has a size that matters, too."""
+def _on_explosion(rows: NDArray[Any], layers: NDArray[Any], rate: tuple[float, ...]) -> Verdict:
+    """An exponential law, of this γ with its interval, is an explosion where χ has a size that matters, too."""
     limit = float(np.log(HIGH_SENSITIVITY))
     now = judge(rows, layers, Condition("log χ", limit, above=True, origin=None, limit=False))
+    gamma, low, high = rate
+    sentence = (
+        f"χ grows as exp(γ l), γ = {gamma:.4g} [{low:.4g}, {high:.4g}] per layer, over layers {layers[0]} to {layers[-1]}; "
+        f"{said_log_chi(now)} at layer {layers[-1]}"
+    )
     if now.code == PRESENT:
-        said = (
-            f"{PATHOLOGIES['exploding_sensitivity'].long_name}: {sentence}; {said_log_chi(now)} at layer {layers[-1]}"
-        )
-        return Verdict("present", said, *rate, now.onset)
-    sentence += f"; {said_log_chi(now)} at layer {layers[-1]}"
+        said = f"{PATHOLOGIES['exploding_sensitivity'].long_name}: {sentence}"
+        return Verdict("present", said, gamma, low, high, now.onset)
     if now.code == ABSENT:
-        there = layers[-1] + (limit - now.statistic) / rate[0]
+        there = layers[-1] + (limit - now.statistic) / gamma
         sentence += f", and it would reach {HIGH_SENSITIVITY:g} at layer {there:,.0f}"
     else:
         sentence += f", and the interval holds {HIGH_SENSITIVITY:g}: more realizations would tell"
-    return Verdict("undecided", sentence, *rate)
+    return Verdict("undecided", sentence, gamma, low, high)
 
 
 def said_log_chi(found: Found) -> str:
