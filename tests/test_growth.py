@@ -216,9 +216,11 @@ def test_clear_growth_is_told(name, depth, every, realizations, walk):
 @pytest.mark.parametrize("name", ["growth", "units"])
 @pytest.mark.parametrize("law", ["normal", "AR"])
 def test_intervals_hold_the_truth(name, law):
-    low, high = stats.binom.ppf([CHANCE / 2, 1 - CHANCE / 2], 60, 0.95) / 60
+    """γ and τ where theirs is the law that is named, which errors as large as these hide of a power law in half the cases."""
     for of, share in coverage(name, law, 30, 60).items():
-        assert share.printed == 1 and low <= share.held <= high, of
+        printed = round(60 * share.printed)
+        low, high = stats.binom.ppf([CHANCE / 2, 1 - CHANCE / 2], printed, 0.95) / printed
+        assert printed >= 20 and low <= share.held <= high, of
 
 
 def test_a_cube_is_judged_over_its_ranges():

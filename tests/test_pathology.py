@@ -72,7 +72,8 @@ def test_cubes_whose_truth_is_known(truth):
     assert dict(zip(PATHOLOGIES, result.verdict.values, strict=True)) == expected
     for name in PATHOLOGIES:
         row = result.sel(pathology=name)
-        assert row.statistic_low <= row.statistic <= row.statistic_high
+        told = name != "exploding_sensitivity" or row.verdict == "present"  # γ is of an exponential only
+        assert row.statistic_low <= row.statistic <= row.statistic_high if told else np.isnan(row.statistic)
         assert np.isfinite(row.onset) == (row.verdict == "present")
         assert f"{float(row.statistic):.4g}" in str(row.sentence.values) or name == "exploding_sensitivity"
 
@@ -168,6 +169,13 @@ def test_layers_in_any_order():
         mx.classify(ds.isel(layer=slice(0)))
 
 
+def test_growth_between_the_laws_is_no_explosion_and_has_no_rate():
+    """Residual tanh nets are e^Θ(√l): neither exponential nor a power law, whatever is said of their size."""
+    row = mx.classify(make_growth(0.3 * np.sqrt(LAYERS), 1e-3)).sel(pathology="exploding_sensitivity")
+    assert row.verdict == "absent" and np.isnan(row.statistic) and "γ" not in str(row.sentence.values)
+    assert "χ grows like exp(c l^0.5" in str(row.sentence.values)
+
+
 def make_growth(mean, walk):
     log_chi = mean + np.random.default_rng(0).normal(0, walk, (30, len(LAYERS))).cumsum(1)
     return xr.Dataset({"log_chi": (("realization", "layer"), log_chi)}, {"layer": LAYERS}, {"architecture": "bn_ff"})
@@ -182,7 +190,7 @@ def test_growth_that_is_not_exponential_in_words():
     saturated = sentence(make_growth(1.5 * (1 - np.exp(-LAYERS / 25)), 1e-3))
     assert saturated == "χ stays bounded, over layers 14 to 200"
     uncertain = sentence(make_growth(1.5 * (1 - np.exp(-LAYERS / 25)), 0.1))
-    assert "falls with depth as l^−p, p at least 1." in uncertain, "without an upper bound"
+    assert "falls with depth as l^−p, p at least 0.9" in uncertain, "without an upper bound"
 
 
 def exploding(ds):
@@ -286,7 +294,7 @@ def test_the_signal_alone_may_vanish():
 )
 def test_pseudo_linearity_of_any_activation(activation, variance, verdict):
     """tanh at (0.5, 0) ends where it is straight to rounding; at (4, 0) it bends for ever."""
-    row = deep(activation, variance, depth=24).sel(pathology="pseudo_linearity")
+    row = deep(activation, variance, depth=40).sel(pathology="pseudo_linearity")
     assert row.verdict == verdict, row.sentence.values
     assert row.symbol == "E_c Var_c φ'/Var φ'" and "not measured" not in str(row.sentence.values)
 
