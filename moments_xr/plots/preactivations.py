@@ -65,6 +65,10 @@ PICTURED = {
 }  # fmt: skip
 
 
+OF_Z = ("one_sidedness", "slope_spread")
+"""What is of pre-activations only; means over realizations are geometric, as in verdicts."""
+
+
 def moments(
     ds: xr.Dataset | xr.DataTree, site: str | None = None, logy: bool | None = None, backend: Backend | None = None
 ) -> hv.Layout:
@@ -109,7 +113,7 @@ def moments(
     wanted, lacking = {}, []
     of_z = name == architecture(ds).plotted[2]
     for key, row in PICTURED.items():
-        if key == "slope_spread" and not of_z:
+        if key in OF_Z and not of_z:
             continue
         try:
             wanted[key] = row.log(at)
@@ -117,7 +121,7 @@ def moments(
             lacking.append(error)
     if not wanted:
         raise lacking[0]
-    means = [key for key in wanted if key not in ("one_sidedness", "slope_spread")]
+    means = [key for key in wanted if key not in OF_Z]
     if of_z:
         with suppress(MissingError):
             wanted["act"] = steps(ds, ["act"])["act"]
