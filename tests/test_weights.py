@@ -7,6 +7,7 @@ from scipy import stats
 
 import moments_xr as mx
 from moments_xr.activations import ACTIVATIONS
+from moments_xr.analysis.criteria import log_one_sidedness
 from moments_xr.errors import MissingError, RecipeError
 from moments_xr.propagation import weights
 from moments_xr.propagation.weights import LAWS, Stream, streams
@@ -279,5 +280,7 @@ def test_theorems_refuse_what_they_are_not_of(changes, why):
 
 def test_one_sidedness_is_of_activations_with_a_kink():
     ds = mx.run(recipe(activation="tanh", depth=20).replace({"realizations": 8}), progress=False)
-    verdicts = ds.moments.classify().sel(pathology="pseudo_linearity")
-    assert "tanh and has no kink at zero" in verdicts.sentence.item() or verdicts.verdict == "absent"
+    verdict = ds.moments.classify().sel(pathology="pseudo_linearity")
+    assert verdict.symbol == "E_c Var_c φ'/Var φ'" and np.isfinite(verdict.statistic)
+    with pytest.raises(MissingError, match="which is tanh and not two straight lines that meet at zero"):
+        log_one_sidedness(ds, "conv")

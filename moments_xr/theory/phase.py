@@ -96,7 +96,7 @@ def fixed_point(
     weight, bias, keep = check(weight_variance=weight_variance, bias_variance=bias_variance, keep=keep)
     start = np.maximum(weight / keep + bias, SMALLEST) if q is None else np.asarray(q, dtype="f8")
     if not ((start > 0) & (start < np.inf)).all():
-        raise RequestError(f"q: {start} is the variance of the first pre-activations; needs to be positive")
+        raise RequestError(f"q: {start.min():g} is the variance of the first pre-activations; needs to be positive")
     shape, kernel = np.broadcast_shapes(weight.shape, bias.shape, keep.shape, start.shape), kernels(activation)
     weight, bias, keep, start = (np.broadcast_to(array, shape).ravel() for array in (weight, bias, keep, start))
     log_q = log_fixed_variance(kernel, weight / keep, bias, np.log(start))
