@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moments_xr.analysis.verdicts import VERDICTS, judge
+from moments_xr.analysis.verdicts import VERDICTS, Condition, judge
 from moments_xr.quantities import PATHOLOGIES
 
 REALIZATIONS = (8, 30, 200)
@@ -57,10 +57,10 @@ def simulate(curve: Curve, depth: int, realizations: int, rng: np.random.Generat
     layers = np.arange(2, depth + 1, 2)
     walk = rng.normal(0, curve.walk * np.sqrt(2), (realizations, len(layers))).cumsum(1)
     row = PATHOLOGIES[curve.pathology]
-    mean = np.log(curve.mean(layers.astype("f8")) - row.origin)
+    condition = Condition(row.symbol, row.threshold, row.side == "above", row.origin)
+    mean = np.log(curve.mean(layers.astype("f8")) - (row.origin or 0.0))
     rows = mean + walk + rng.normal(0, curve.spread, (realizations, 1))
-    log_threshold = float(np.log(row.threshold - row.origin))
-    return VERDICTS[int(judge(rows, layers, log_threshold, row.side == "above", row.origin)[3])]
+    return VERDICTS[judge(rows, layers, condition).code]
 
 
 def shares(curve: Curve, depth: int, realizations: int, simulations: int, seed: int = 0) -> dict[str, float]:

@@ -39,6 +39,11 @@ class Activation:
     homogeneous: bool = False
     torch: Callable[[torch.Tensor], torch.Tensor] | None = None
 
+    @property
+    def lines(self) -> int | None:
+        """Of how many straight lines from zero φ is made: 1 if it is linear, 2 as ReLU is; None if it is curved."""
+        return 1 + len(self.kinks) if self.homogeneous else None
+
 
 def _torch(name: str, *arguments: float) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function of torch by its dotted name; torch is imported when it is called."""

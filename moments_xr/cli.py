@@ -167,7 +167,7 @@ def analyse(
         typer.Option(
             "--fail-on",
             metavar="PATHOLOGY",
-            help="Exit with status 3 if it is present; may be given again. `any` stands for all five.",
+            help=f"Exit with status 3 if it is present; may be given again: {', '.join(PATHOLOGIES)}, or any of them.",
         ),
     ] = None,
     node: NodeOption = None,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from moments_xr.activations import ACTIVATIONS
 from moments_xr.quantities import BRANCH_QUANTITIES, MOMENTS, pooled_names
 from moments_xr.recipe import Recipe
 
@@ -52,6 +53,12 @@ VARIABLES: dict[str, Variable] = {
     ),
     "reff_signal": Variable(BY_SITE, "f4", "effective rank of the signal", "r_eff(x)"),
     "reff_noise": Variable(BY_SITE, "f4", "effective rank of the noise", "r_eff(dx)"),
+    "slope_spread": Variable(
+        ("realization", "layer"),
+        "f8",
+        "share of the variance of the activation's slope that is over the data within channels",
+        "E_c Var_c φ'/Var φ'",
+    ),
     "branch_log_increment": Variable(
         ("realization", "layer", "branch", "quantity"),
         "f4",
@@ -95,6 +102,7 @@ def names(recipe: Recipe) -> tuple[str, ...]:
     absent = set() if recipe.measure.channels == "all" else {"channel_moments"}
     absent |= set() if recipe.measure.branches else {"branch_log_increment"}
     absent |= set() if recipe.measure.pairs else {"pair_correlation"}
+    absent |= set() if ACTIVATIONS[recipe.network.activation].lines is None else {"slope_spread"}
     return tuple(name for name in VARIABLES if name not in absent)
 
 

@@ -147,6 +147,7 @@ def _read(path: Path, architecture: str | None) -> xr.Dataset:
     kind = _architecture(values, architecture)
     ds = _cube({place: np.where(array == NOT_COMPUTED, np.nan, array) for place, array in values.items()}, layers, kind)
     ds.attrs = {"architecture": kind.name, "schema_version": SCHEMA_VERSION, "source": path.name, "note": NOTE}
+    ds.attrs["activation"] = "relu"  # the only one of the 2019 code
     if kind.name == "bn_res" and unit_depth is not None:
         if unit_depth.ndim or not 1 <= unit_depth < np.inf or unit_depth != np.rint(unit_depth):
             raise NpzError("res_depth is not one whole number of at least 1")

@@ -9,8 +9,12 @@ import numpy as np
 import xarray as xr
 
 from moments_xr import cube
+from moments_xr.analysis.network import facts
 from moments_xr.errors import RequestError
 from moments_xr.recipe import IN_MEMORY, Network, Recipe
+
+LAWS = ("weight_law", "weight_variance", "bias_variance")
+"""Facts that weights given as arrays do not tell."""
 
 
 def propagate(
@@ -45,7 +49,7 @@ def propagate(
 
     Returns
     -------
-    The cube of these realizations.
+    The cube of these realizations, with the facts of its network as attributes; of given weights the law is not known.
 
     Raises
     ------
@@ -114,9 +118,9 @@ def propagate(
     x, dx = (torch.as_tensor(array).to(device, dtype) for array in (signal, noise))
     dropping = with_dropout(flow, recipe.network, seed, range(realizations), device)
     arrays = propagate_block(recipe, x, dx, dropping, redraw)
-    return cube.label(
-        recipe, cube.complete(arrays, device.type), range(realizations), {"schema_version": cube.SCHEMA_VERSION}
-    )
+    known = {name: value for name, value in facts(recipe).items() if weights is None or name not in LAWS}
+    attrs = known | {"dimensions": 0 if flat else dimensions, "schema_version": cube.SCHEMA_VERSION}
+    return cube.label(recipe, cube.complete(arrays, device.type), range(realizations), attrs)
 
 
 def _checked_kernels(

@@ -4,6 +4,7 @@ Schema, validation, analysis, plots and documentation are all derived from these
 (Labatie, ICML 2019): nu are non-central and mu central moments; x is the signal, dx the noise.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -179,6 +180,27 @@ DECOMPOSED: dict[str, dict[str, float]] = {name: {name: 1.0} for name in BRANCH_
 """Quantities whose evolution is decomposed, and the weights of the moments' logarithms that make theirs (THEORY 4)."""
 
 
+HIGH_SENSITIVITY = 100.0
+"""χ above which noise drowns the signal: what was one part in 100 of it has become as large as it is."""
+
+GRADIENT_DECADES = 6.0
+"""Powers of ten by which squared gradients may differ between the first layer and the last: gradients by a thousand. Steps
+of one size are then too large for some layers or do nothing in others: nets that were trained by plain gradient descent
+stopped learning from there on, either way (docs/analysis.md)."""
+
+LINEAR_INCREMENT = 1.05
+"""Pseudo-linearity also takes increments δχ of the sensitivity below this, on average over the deeper half of layers."""
+
+
+SLOPE_SPREAD = 0.06
+"""Pseudo-linearity of a φ that is not made of two straight lines: below this share of the variance of φ' is over the data
+within channels, the rest between channels. ReLU has it where ν₁⁺ν₁⁻/μ₂ is at its threshold."""
+
+
+SMALLEST_LOG = -30.0
+"""Logarithms of ratios that vanish are cut here, so that an exact zero counts as very small in a geometric mean."""
+
+
 @dataclass(frozen=True)
 class Pathology:
     """A pathology or symptom: its statistic at the deepest layer is beyond the threshold, on the stated side."""
@@ -189,8 +211,10 @@ class Pathology:
     symbol: str
     threshold: float
     side: Literal["below", "above"]
-    origin: float = 0.0
-    """The value that it cannot pass below; distances are taken in the logarithm from there."""
+    origin: float | None = 0.0
+    """The value that it cannot pass below; distances are taken in the logarithm from there. None: it may be any number."""
+    judged: Literal["limit", "law", "size"] = "limit"
+    """By its limit with depth, by the law of its growth, or by its size at the deepest layer."""
 
 
 PATHOLOGIES: dict[str, Pathology] = {
@@ -215,15 +239,47 @@ PATHOLOGIES: dict[str, Pathology] = {
         ),
         Pathology(
             "exploding_sensitivity",
-            "noise grows exponentially with depth relative to the signal",
+            "noise grows exponentially with depth relative to the signal, and drowns it",
             "rate of exponential growth of the sensitivity, per layer",
             "γ",
             0.0,
             "above",
+            origin=None,
+            judged="law",
+        ),
+        Pathology(
+            "high_sensitivity",
+            "noise drowns the signal, however it came to grow",
+            "decades of the sensitivity",
+            "log₁₀ χ",
+            math.log10(HIGH_SENSITIVITY),
+            "above",
+            origin=None,
+            judged="size",
+        ),
+        Pathology(
+            "vanishing_gradient",
+            "gradients, or the signal itself, vanish over the depth",
+            "decades by which the depth changes noise and squared gradients",
+            "Δ log₁₀ μ₂(dx)",
+            -GRADIENT_DECADES,
+            "below",
+            origin=None,
+            judged="size",
+        ),
+        Pathology(
+            "exploding_gradient",
+            "gradients, or the signal itself, explode over the depth",
+            "decades by which the depth changes noise and squared gradients",
+            "Δ log₁₀ μ₂(dx)",
+            GRADIENT_DECADES,
+            "above",
+            origin=None,
+            judged="size",
         ),
         Pathology(
             "pseudo_linearity",
-            "each channel stays on one side of the activation: layers act as linear ones",
+            "layers act as linear ones: all data meet the activation at the same slope, channel by channel",
             "product of the means of positive and negative parts over the variance",
             "ν₁⁺ν₁⁻/μ₂",
             0.01,
@@ -239,7 +295,4 @@ PATHOLOGIES: dict[str, Pathology] = {
         ),
     )
 }
-"""The three pathologies and the two symptoms (THEORY 6)."""
-
-LINEAR_INCREMENT = 1.05
-"""Pseudo-linearity also takes increments δχ of the sensitivity below this, on average over the deeper half of layers."""
+"""The six pathologies, and two symptoms: pseudo-linearity and fat tails (THEORY 6)."""

@@ -374,6 +374,9 @@ def write_block(store: str | Path, group: str | None, recipe: Recipe, part: rang
     ds = cube.label(recipe, kept, part)
     ds = ds.drop_vars(list(ds.coords))
     region = {"realization": slice(part.start, part.stop)}
+    with _quiet():
+        node = zarr.open_group(store, path=group, mode="r", use_consolidated=False)
+    ds = ds.drop_vars([name for name in ds.data_vars if str(name) not in node])  # a store of earlier days may lack some
     with _said(store, f"realizations {part.start} to {part.stop - 1} could not be written"):
         for piece in (ds.drop_vars("done"), ds[["done"]]):
             piece.to_zarr(store, group=group, region=region, mode="r+", consolidated=False)

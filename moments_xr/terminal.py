@@ -86,6 +86,8 @@ def print_advice(out: Console, advice: Advice) -> None:
         out.print("[green]nothing wrong that theory knows of[/green]", highlight=False)
     for change in advice.changes:
         out.print(f"[green]{escape(keys_said(change.keys))}[/green]\n    {change.effect}", highlight=False)
+    for remark in advice.remarks:
+        out.print(f"[dim]{escape(remark)}[/dim]", highlight=False)
 
 
 def print_fixed_point(
@@ -100,7 +102,7 @@ def print_fixed_point(
     out.print(f"[bold]{where}{f', keep {keep:g}' if keep < 1 else ''}: {point.phase}[/bold]", highlight=False)
     table = Table("", Column("predicted", justify="right"), "", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for symbol, value, meaning in (
-        ("q*", point.q, f"variance of pre-activations: {point.variance} with depth"),
+        ("q*", point.q, f"variance of pre-activations, from inputs of variance 1: {point.variance} with depth"),
         ("c*", point.c, "correlation of any two inputs that it converges to"),
         ("χ₁", point.chi_1, "growth of squared gradients and noise, per layer"),
         ("χ_c*", point.chi_c, "slope of the correlation map at c*"),
@@ -145,9 +147,15 @@ def law_line(law: xr.Dataset, name: str) -> str:
     symbol = {"nu2_signal": "ν₂(x)", "mu2_noise": "μ₂(dx)"}[name]
     text = f"log {symbol} at layer {int(last['layer'])}: μ {_interval(last, 'mu')}, σ {_interval(last, 'sigma')}"
     text += f", lognormal p = {float(last['p_value']):.2g}" if np.isfinite(last["p_value"]) else ""
+    text += _remark(last["status"])
     if "drift" in law and np.isfinite(law["drift"]):
         text += f"; per layer drift {_interval(law, 'drift')}, diffusion {_interval(law, 'diffusion')}"
+        text += _remark(law["drift_status"])
     return text
+
+
+def _remark(status: xr.DataArray) -> str:
+    return "" if status == "ok" else f" ({status.item()})"
 
 
 def theorem_line(theorems: xr.Dataset) -> str:

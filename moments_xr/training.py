@@ -1,4 +1,4 @@
-"""Nets of a recipe really trained, by plain SGD, to lay beside the depth that theory gives them."""
+"""Nets of a recipe really trained, to lay beside the depth that theory gives them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,18 @@ LAWS = {"weights", "bias_variance"}
 
 
 def train(
-    recipe: Recipe, steps: Sequence[int] = (0, 100, 400), rate: float = 0.005, *, progress: bool = True
+    recipe: Recipe,
+    steps: Sequence[int] = (0, 100, 400),
+    rate: float = 0.005,
+    optimiser: str = "sgd",
+    *,
+    progress: bool = True,
 ) -> xr.Dataset:
     """Train the nets of a recipe to tell the classes of its data, from its own laws of weights and biases.
 
     Fully-connected nets of any architecture get a linear read-out to the classes, of variance 1/N, and all their weights
-    and biases are trained on cross-entropy by plain SGD: no momentum, no decay, one learning rate for all. A step takes
-    `input.batch` samples. Realization r starts from the weights that `run` gives it and sees the same batches in every node.
+    and biases are trained on the mean cross-entropy at one learning rate, without decay. A step takes `input.batch` samples.
+    Realization r starts from the weights that `run` gives it and sees the same batches in every node.
     Batch norm, without parameters, takes its statistics over the samples at hand.
 
     Parameters
@@ -51,24 +56,28 @@ def train(
         After how many steps to look, increasing; training ends with the last.
     rate
         Learning rate.
+    optimiser
+        "sgd": plain, without momentum; or "adam": Kingma & Ba 2014, with β₁ = 0.9, β₂ = 0.999 and ε = 1e-8. Adam does not
+        feel the size of gradients, down to its ε.
     progress
         Show which nets are trained (the deepest first), rate and time left.
 
     Returns
     -------
     `training_accuracy`, the fraction of all 1797 digits that are told right, and `loss`, the cross-entropy over them, along
-    the swept keys, `realization` and `step`. A loss that is not finite tells of a net that diverged.
+    the swept keys, `realization` and `step`. A loss that is not finite tells of a net that diverged; nets
+    trained beside it do not feel it.
 
     Raises
     ------
     RecipeError
         A key of the recipe is not for training.
     RequestError
-        Steps do not increase from 0 or more, or the rate is not positive.
+        Steps do not increase from 0 or more, the rate is not positive, or there is no such optimiser.
 
     References
     ----------
-    Schoenholz et al. 2016, arXiv:1611.01232, Figure 5.
+    Schoenholz et al. 2016, arXiv:1611.01232, Figure 5; Kingma & Ba 2014, arXiv:1412.6980.
 
     Examples
     --------
@@ -86,7 +95,10 @@ def train(
         raise RequestError(f"steps: {steps} need to be whole numbers that increase, the first at least 0")
     if not 0 < rate < np.inf:
         raise RequestError(f"rate: {rate} is a learning rate; needs to be positive")
-    from moments_xr.propagation.training import train_nets
+    from moments_xr.propagation.training import OPTIMISERS, train_nets
+
+    if optimiser not in OPTIMISERS:
+        raise RequestError(f"optimiser: {optimiser!r} is not one of {', '.join(OPTIMISERS)}")
 
     signal, labels = labelled(recipe.input.dataset)
     trained: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in nodes}
@@ -96,7 +108,7 @@ def train(
             nets: list[Net] = [(nodes[name], realization) for name, realization in block]
             depth, scale = nets[0][0].network.depth, nets[0][0].input.scale
             tell = partial(_tell, bar, depth, times[-1])
-            found = train_nets(nets, scale * signal, labels, times, rate, tell)
+            found = train_nets(nets, scale * signal, labels, times, optimiser, rate, tell)
             for (name, _), accuracy, loss in zip(block, *found, strict=True):
                 trained[name].append((accuracy, loss))
             bar.block_done()
@@ -105,7 +117,7 @@ def train(
         [ds] = results.values()
     else:
         ds = combine(results, dict(zip(nodes, sweep_points(recipe.sweep), strict=True)))
-    return ds.assign_attrs(recipe=recipe.to_json(), learning_rate=rate, optimiser="SGD")
+    return ds.assign_attrs(recipe=recipe.to_json(), learning_rate=rate, optimiser=optimiser)
 
 
 def check(recipe: Recipe) -> None:
@@ -170,7 +182,7 @@ def _label(found: np.ndarray, steps: list[int]) -> xr.Dataset:
     dims = ("realization", "step")
     accuracy = {"long_name": "fraction of the training samples told right", "units": "1"}
     loss = {"long_name": "cross-entropy over the training samples", "units": "1"}
-    step = {"long_name": "steps of SGD", "units": "1"}
+    step = {"long_name": "steps of training", "units": "1"}
     return xr.Dataset(
         {"training_accuracy": (dims, found[0], accuracy), "loss": (dims, found[1], loss)},
         coords={"realization": np.arange(found.shape[1]), "step": ("step", steps, step)},

@@ -102,6 +102,57 @@ def test_changes_mend(asked):
     assert not mx.advise(asked.replace(advice.changes[0].keys)).problems
 
 
+def test_differences_between_nets_are_a_remark():
+    """Of nets that were flagged for them alone, seven of eight trained."""
+    advice = mx.advise(recipe(variance=1.761, bias=0.05, depth=60, width=64))
+    assert not advice.problems and not advice.changes
+    assert any("differ from each other" in remark and "at width" in remark for remark in advice.remarks)
+    assert "remark: nets of width 64" in str(advice)
+
+
+def test_the_phase_is_critical_within_what_depth_and_width_can_tell():
+    """At σ_w² = 1.761, rounded from the edge of chaos, χ₁ − 1 is 2·10⁻⁵: nothing over 40 layers, and a factor e² over 10⁵."""
+    found = values(mx.advise(recipe(variance=1.761, bias=0.05)))
+    assert found["phase"] == "critical" and abs(found["chi_1"] - 1) > 1e-6
+    assert values(mx.advise(recipe(variance=2.0, bias=0.05)))["phase"] == "chaotic"
+    assert values(mx.advise(recipe(variance=1.5, bias=0.05)))["phase"] == "ordered"
+
+
+def test_relu_of_large_weights_is_unbounded_not_chaotic():
+    found = values(mx.advise(recipe(activation="relu", variance=3.0)))
+    assert found["phase"] == "unbounded" and found["c"] == 1
+    assert "exploding_sensitivity" not in mx.advise(recipe(activation="relu", variance=3.0, depth=200)).pathologies
+
+
+def test_advice_and_theory_agree_on_the_fixed_point():
+    """ReLU at (2, 0) keeps the variance of the first pre-activations, which inputs of variance 1 make 2."""
+    said = values(mx.advise(recipe(activation="relu", variance=2.0)))["q"]
+    status, out, _ = shell("theory", "--activation", "relu", "--weight-variance", 2)
+    assert not status and said == 2 and "q*" in out and " 2 " in next(line for line in out.splitlines() if "q*" in line)
+
+
+JUDGED_TOO = [
+    recipe(activation="relu", variance=2.0, depth=50, width=128),
+    recipe(activation="relu", variance=3.0, depth=50, width=128),
+    recipe(activation="tanh", variance=1.0, bias=0.5, depth=24, width=64),
+    recipe(activation="tanh", variance=4.0, depth=40, width=64),
+    recipe("bn_ff", "relu", 2.0, depth=40, width=64),
+    recipe("bn_res", "relu", 2.0, depth=40, width=64),
+    recipe("res", "relu", 0.2, depth=40, width=64),
+]
+
+
+@pytest.mark.parametrize("asked", JUDGED_TOO, ids=lambda r: f"{r.network.architecture} {r.network.weights.variance}")
+def test_advice_predicts_what_classify_finds(asked):
+    """Every verdict of `classify` that is decided, by the same constants."""
+    asked = asked.replace({"input.dataset": "digits", "input.shape": None, "input.batch": 16, "realizations": 16})
+    found, advice = mx.classify(mx.run(asked, progress=False)), mx.advise(asked)
+    for name in found.pathology.values:
+        row = found.sel(pathology=name)
+        if row.verdict != "undecided":
+            assert (name in advice.pathologies) == (row.verdict == "present"), (str(row.sentence.values), str(advice))
+
+
 @pytest.mark.parametrize("variance", [2.0, 0.01])
 def test_residual_nets_with_batch_norm(variance):
     """log χ depends on σ_w² through the share of the input in the sum (THEORY 5.4)."""
@@ -165,7 +216,7 @@ def test_what_has_no_theory_is_said():
 
 def test_shell():
     status, out, _ = shell("advise", "quickstart")
-    assert not status and "noise drowns the signal" in out
+    assert not status and "noise drowns the signal" in " ".join(out.split())
     status, out, err = shell("advise", "widths")
     assert status == 2 and err.startswith("moments-xr: sweep: ")
     status, out, _ = shell("theory", "--activation", "tanh", "--critical")

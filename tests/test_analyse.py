@@ -52,6 +52,8 @@ def test_the_json_is_as_its_schema_says_and_reads_back(stores, tmp_path):
     report = json.loads(file.read_text())
     schema = json.loads(shell("schema", "--analysis")[1])
     jsonschema.validate(report, schema)
+    assert list(report["pathologies"]) == list(PATHOLOGIES) == list(schema["properties"]["pathologies"]["default"])
+    assert report["pathologies"]["high_sensitivity"]["long_name"] == PATHOLOGIES["high_sensitivity"].long_name
     node = report["nodes"][""]
     assert node["realizations"] == 12 and node["recipe"]["network"]["width"] == 32
     assert set(node["results"]) | set(node["not_available"]) == set(ANALYSES)
@@ -69,6 +71,8 @@ def test_fail_on_ends_with_status_3(stores):
     status, out, err = shell("analyse", stores["exploding"], "--fail-on", "exploding_sensitivity")
     assert status == 3 and "verdict" in out
     assert err.strip() == "moments-xr: found exploding_sensitivity"
+    assert shell("analyse", stores["exploding"], "--fail-on", "high_sensitivity")[0] == 3
+    assert shell("analyse", stores["exploding"], "--fail-on", "vanishing_gradient")[0] == 0
     assert shell("analyse", stores["exploding"], "--fail-on", "fat_tails,zero_dimensional_signal")[0] == 0
     assert shell("analyse", stores["exploding"], "--fail-on", "fat_tails", "--fail-on", "any")[0] == 3
     assert shell("analyse", stores["few"], "--fail-on", "any")[0] == 0, "undecided is not found"

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import moments_xr as mx
-from moments_xr.analysis.decomposition import branch_terms
+from moments_xr.analysis.channels import relative_variance
+from moments_xr.analysis.decomposition import NEXT_ORDER, branch_terms
 from moments_xr.quantities import DECOMPOSED
+from moments_xr.theory import diffusion_bounds
 
 METHODS = ("branches", "theory", "realizations")
 TERMS = ("m_bar", "m_tilde", "s")
@@ -109,6 +111,33 @@ def test_the_variance_of_s_is_that_of_the_redraws(branched):
     expected = float(terms.s_variance.mean()) * (1 + 1 / 8)  # s is measured from the mean of 8 redraws
     count = terms.s.size
     assert float((terms.s**2).mean()) == pytest.approx(expected, rel=4 * np.sqrt(2 / count) + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("width", "nets", "part"), [(16, 20_000, 0.24), (32, 10_000, 0.13), (64, 10_000, 0.06), (128, 10_000, 0.033)]
+)
+def test_leading_order_is_too_small_in_narrow_nets_by_four_over_the_width(width, nets, part):
+    """One input: channels (2/N) g², half of them dead, and m̃ = −m_max exactly; next order −(2κ/3 − 3/4) v², κ = 44/25."""
+    rng = np.random.default_rng(width)
+    channels = 2 * np.maximum(rng.normal(size=(nets, width)), 0) ** 2
+    variance = relative_variance(channels, weights=(1.0,))
+    exact = -diffusion_bounds(width, width).m_max
+    bias = (-0.5 * variance / exact).mean() - 1
+    error = (0.5 * variance / exact).std() / np.sqrt(nets)
+    assert bias == pytest.approx(-part, abs=4 * error + 0.005)
+    assert NEXT_ORDER / width == pytest.approx(-bias, rel=0.12, abs=4 * error)
+    next_order = (2 / 3 * 44 / 25 - 3 / 4) * variance**2
+    assert ((-0.5 * variance - next_order) / exact).mean() == pytest.approx(1, abs=4 * error + 6 / width**2)
+
+
+@pytest.mark.parametrize(("architecture", "width", "said"), [
+    ("vanilla", 16, "may be some 25% too small, of leading order in 1/16: measure redraws with measure.branches"),
+    ("bn_ff", 96, "ok"), ("bn_res", 16, "no theory of it: measure redraws with measure.branches"),
+])  # fmt: skip
+def test_m_tilde_by_theory_says_where_a_net_is_too_narrow(small, architecture, width, said):
+    ds = mx.run(small(architecture, realizations=2, network__width=width, measure__every=1), progress=False)
+    assert mx.decompose(ds, method="theory").m_tilde_status.item() == said
+    assert "m_tilde_status" not in mx.decompose(ds, method="realizations")
 
 
 @pytest.mark.parametrize("redraws", [2, 4, 8, 16])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import moments_xr as mx
+from moments_xr.activations import ACTIVATIONS
 from moments_xr.propagation.measure import RANKED, REDUCTIONS, STATISTICS, Views, channel_moments, effective_rank, pool
 from moments_xr.propagation.networks import LAYERS, embed
 from moments_xr.propagation.weights import Convolution
@@ -168,3 +169,23 @@ def test_selected_sites_are_those_in_the_flow(small):
     ds = mx.run(small(measure__sites=["act", "input"]), progress=False)
     assert ds.site.values.tolist() == ["input", "act"]
     assert mx.increments(ds).notnull().all()
+
+
+@pytest.mark.parametrize(("architecture", "activation"), [("vanilla", "tanh"), ("bn_ff", "gelu"), ("res", "elu")])
+def test_spread_of_slopes_is_that_of_the_formula(architecture, activation):
+    """Against φ' of numpy at the pre-activations of the first layer, at the size that they have."""
+    rng = np.random.default_rng(0)
+    x, dx = 3 * rng.normal(size=(2, 2, 40, 20))
+    kernels = [rng.normal(size=(2, 12, n)) / np.sqrt(n) for n in ((20, 12) if architecture != "res" else (20, 12, 12))]
+    network = {"architecture": architecture, "depth": 1, "width": 12, "kernel": 1, "activation": activation}
+    ds = mx.propagate(network, x, dx, kernels, compute={"precision": "float64"})
+    y = x @ np.swapaxes(kernels[1] @ kernels[0], 1, 2)
+    z = (y - y.mean(1, keepdims=True)) / np.sqrt(y.var(1, keepdims=True) + 1e-3) if architecture == "bn_ff" else y
+    slope = ACTIVATIONS[activation].derivative(z)
+    expected = slope.var(1).mean(-1) / slope.var((1, 2))
+    np.testing.assert_allclose(ds.slope_spread[:, 0], expected, rtol=1e-10)
+    assert ds.slope_spread.dims == ("realization", "layer")
+
+
+def test_spread_of_slopes_is_measured_of_curved_activations_only(cubes):
+    assert all("slope_spread" not in ds for ds in cubes.values()), "ν₁⁺ν₁⁻ tells of ReLU"

@@ -101,9 +101,9 @@ def test_verdicts_are_those_of_classify(cubes, architecture):
 
 def test_the_headline_names_what_is_present(cubes):
     found = mx.classify(cubes["bn_ff"]).load()
-    absent = found.assign(verdict=("pathology", ["absent"] * 5), overall=((), "well-behaved"))
+    absent = found.assign(verdict=("pathology", ["absent"] * len(PATHOLOGIES)), overall=((), "well-behaved"))
     assert content.headline({"classify": absent}) == "well-behaved"
-    several = found.assign(verdict=("pathology", ["absent", "present", "present", "undecided", "present"]))
+    several = found.assign(verdict=("pathology", ["absent", "present", "present", *["undecided"] * 4, "present"]))
     assert content.headline({"classify": several}) == ("one-dimensional signal, exploding sensitivity and fat tails")
 
 

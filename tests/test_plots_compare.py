@@ -5,9 +5,9 @@ import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
-from scipy import stats
 
 import moments_xr as mx
+from moments_xr.analysis.realizations import mean_interval
 from moments_xr.plots.compare import compare
 from moments_xr.plots.nodes import nodes_of, telling
 from moments_xr.plots.theme import ramp
@@ -69,9 +69,9 @@ def test_one_quantity_against_the_swept_value(widths, of):
         q = mx.increments(ds) if of == "increment_chi" else mx.get(ds, of).sel(site="act")
         np.testing.assert_allclose(values(overlaid, f"N = {width}"), q.mean("realization"))
         q = q.sel(layer=6)
-        mean, half = q.mean().item(), stats.t.ppf(0.975, 7) * q.std(ddof=1).item() / np.sqrt(8)
+        mean, _, high = mean_interval(q.values)
         assert (point["x"][0], point["value"][0]) == (width, pytest.approx(mean))
-        above = half if of == "nu1_signal" else mean * (np.exp(half / mean) - 1)
+        above = high - mean if of == "nu1_signal" else mean * np.expm1(high / mean - 1)
         assert bar["above"][0] == pytest.approx(above)
 
 

@@ -11,7 +11,7 @@ from moments_xr.plots import elements
 from moments_xr.plots.beside import SIGMAS
 from moments_xr.plots.explosion import explosion, residual
 from moments_xr.plots.theory import theory
-from moments_xr.theory import explosion_rate, fixed_point
+from moments_xr.theory import explosion_at_width, explosion_rate, fixed_point
 
 
 def recipe(realizations=12, **changes):
@@ -186,7 +186,7 @@ def test_rates_at_every_variance(explosive):
     vanilla, *predicted = (values for _, values in curves(rates))
     assert vanilla[0] == 0 and vanilla[-1] == pytest.approx(0.5 * np.log(fixed_point("tanh", 4.0 * 1.3).chi_1))
     for line, name in zip(predicted, ("relu", "tanh"), strict=True):
-        np.testing.assert_allclose(line, 0.5 * np.log(explosion_rate(name, 16)))
+        np.testing.assert_allclose(line, 0.5 * np.log(explosion_at_width(name, 16, 40, depth=8).rate))
     assert [label for label, _ in curves(increments)] == ["relu", "", "tanh", ""]
     for panel, key, value in ((gains, "gain", 3.0), (shifts, "shift", 3.0)):
         for label, line in curves(panel):

@@ -666,3 +666,18 @@ def test_a_url_is_refused_and_makes_no_folder(use, tmp_path, monkeypatch):
     with pytest.raises(StoreError, match=r"memory://x/y\.zarr': a URL; stores are folders"):
         use("memory://x/y.zarr")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_lacks_a_later_variable_is_extended_without_it(tmp_path, small):
+    """Stores of curved activations once had no slope_spread."""
+    recipe, store = small("vanilla", realizations=6, network__activation="tanh"), tmp_path / "s.zarr"
+    mx.run(recipe, store, progress=False)
+    shutil.rmtree(store / "slope_spread")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(store)
+    whole = mx.run(small("vanilla", realizations=9, network__activation="tanh"), store, progress=False)
+    once = mx.run(small("vanilla", realizations=9, network__activation="tanh"), progress=False)
+    assert "slope_spread" not in whole
+    xr.testing.assert_equal(whole.load(), once.drop_vars("slope_spread"))
+    assert "the cube has no slope_spread" in str(mx.classify(whole).sentence.sel(pathology="pseudo_linearity").values)

@@ -40,7 +40,7 @@ def test_shapes_broadcast():
 def test_quadrature_has_the_closed_forms(name):
     exact, numeric = kernels(name), quadrature(name)
     assert exact is CLOSED_FORMS[name]
-    for field in ("square", "square_derivative", "slope_square"):
+    for field in ("square", "square_derivative", "slope_square", "radial_slope_square"):
         np.testing.assert_allclose(getattr(numeric, field)(Q), getattr(exact, field)(Q), rtol=1e-10)
     q = Q[1:6, None]
     q_a, q_b, angle = q, np.stack([q, 3 * q]), angle_of(C)

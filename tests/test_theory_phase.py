@@ -42,14 +42,21 @@ def test_relu():
     """χ₁ = σ_w²/2 at every variance; q* = σ_b²/(1 − σ_w²/2) below 2, and correlations go to 1 throughout."""
     weight, bias = np.array([1, 1, 2, 2, 3, 3.0]), np.array([0, 0.1] * 3)
     point = fixed_point("relu", weight, bias)
-    np.testing.assert_allclose(point.q, [0, 0.2, 1, np.inf, np.inf, np.inf], rtol=1e-12)
+    np.testing.assert_allclose(point.q, [0, 0.2, 2, np.inf, np.inf, np.inf], rtol=1e-12)
     np.testing.assert_allclose(point.chi_1, weight / 2)
     np.testing.assert_array_equal(point.c, 1)
-    assert point.phase.tolist() == ["ordered"] * 2 + ["critical"] * 2 + ["chaotic"] * 2
+    assert point.phase.tolist() == ["ordered"] * 2 + ["critical"] * 2 + ["unbounded"] * 2
     assert point.variance.tolist() == ["vanishes", "converges", "converges"] + ["diverges"] * 3
     ordered = 1 / np.log(2)
     np.testing.assert_allclose(point.xi_c, [np.inf, ordered, np.inf, np.inf, np.inf, np.inf])
     np.testing.assert_allclose(point.xi_q, [ordered, ordered, np.inf, np.nan, np.nan, np.nan])
+
+
+def test_every_point_may_start_elsewhere():
+    """ReLU at (2, 0) keeps what it starts from; tanh forgets it."""
+    np.testing.assert_allclose(fixed_point("relu", 2.0, q=[0.3, 2.0, 7.0]).q, [0.3, 2.0, 7.0], rtol=1e-12)
+    np.testing.assert_allclose(fixed_point("tanh", 3.0, 0.1, q=[1e-9, 1.0, 1e9]).q, 1.50759, rtol=1e-4)
+    np.testing.assert_allclose(fixed_point("relu", [2.0, 2.0], keep=[0.5, 1.0]).q, [np.inf, 2.0])
 
 
 def test_linear_keeps_correlations_without_biases():
@@ -81,7 +88,7 @@ def test_selu_has_its_fixed_point():
 @pytest.mark.parametrize(("name", "weight"), [("gelu", 4.5), ("elu", 2.5), ("silu", 4.5), ("selu", 2.5)])
 def test_diverging_variances_lead_to_the_limit_of_relu(name, weight):
     point = fixed_point(name, weight, 0.1)
-    assert point.q == np.inf and point.variance == "diverges" and point.phase == "chaotic"
+    assert point.q == np.inf and point.variance == "diverges" and point.phase == "unbounded"
     assert point.c == 1 and point.xi_c == np.inf and np.isnan(point.xi_q)
 
 

@@ -92,18 +92,54 @@ def test_no_depth_overflows(name):
         assert act.log_nu2[-1] == pytest.approx(np.log((x**2).mean()) + 3000 * np.log(3), rel=1e-12)
 
 
+@pytest.mark.parametrize(("features", "correction"), [(10, -0.09675), (64, -0.01451)])
+def test_noise_along_the_signal_is_squashed_more(features, correction):
+    """Against the recursion of ⟨x, x⟩, ⟨x, dx⟩ and ⟨dx, dx⟩ written out (THEORY 8): tanh (3, 0.1), 6 layers."""
+    z = np.linspace(-9, 9, 2001)
+    weights = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    xx = xd = dd = product = 1.0
+    for _ in range(6):
+        q, v = 3 * xx + 0.1, 3 * dd
+        rho, x = 3 * xd / np.sqrt(q), np.tanh(np.sqrt(q) * z)
+        slope = weights @ (1 - x**2) ** 2
+        xx, xd = weights @ x**2, rho * (weights @ (x * (1 - x**2) * z))
+        dd = rho**2 * (weights @ ((1 - x**2) * z) ** 2) + (v - rho**2) * slope
+        product *= 3 * slope
+    act = propagate_samples("tanh", np.ones((3, features)), 6, 3.0, 0.1)["act"]
+    share = np.log(1 + (dd / product - 1) / features)
+    assert share == pytest.approx(correction, abs=1e-5)
+    assert act.log_noise[-1] == pytest.approx(np.log(product) + share, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "linear"])
+def test_a_homogeneous_activation_takes_noise_of_all_directions_alike(name):
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    few, many = (propagate_samples(name, one, 5, 1.7, 0.3, 0.9, True)["sum"] for one in (x, np.tile(x, 1000)))
+    np.testing.assert_allclose(few.log_noise, many.log_noise, atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_the_mean_of_the_logarithm_is_that_of_a_chi_square(share):
+    """μ₂(dx) of a linear net with 2 samples of 3 features: χ² of 6 degrees of freedom; with other weights, nearly."""
+    linear = propagate_samples("linear", np.ones((2, 3)), 1, share)["act"]
+    assert linear.noise_variance == pytest.approx(2 / 6) and linear.log_noise == pytest.approx(np.log(share))
+    draws = share * np.square(np.random.default_rng(0).normal(size=(200_000, 6))).mean(1)
+    assert linear.mean_log_noise == pytest.approx(np.log(draws).mean(), abs=4 * np.log(draws).std() / np.sqrt(200_000))
+
+
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("keep", [1.0, 0.8])
 def test_wide_nets_by_simulation(residual, keep):
-    """tanh nets of width 1000 in numpy, 30 of them: all moments within four standard errors and O(1/N)."""
+    """tanh nets of 5 input features in numpy: all moments within four standard errors and O(1/N)."""
     rng = np.random.default_rng(0)
-    x, width, depth, nets = rng.normal(size=(6, 200)), 1000, 3, 30
+    x, width, depth, nets, draws = rng.normal(size=(6, 5)), 300, 3, 40, 16
     weight, bias = 2.0, 0.2
-    predicted = propagate_samples("tanh", x, depth, weight, bias, keep, residual)
-    site = "sum" if residual else "act"
+    last = propagate_samples("tanh", x, depth, weight, bias, keep, residual)["sum" if residual else "act"]
+    expected = np.exp([last.log_nu2[-1], last.log_mu2[-1], last.log_noise[-1]])
     seen = []
     for _ in range(nets):
-        s, d = x @ rng.normal(size=(200, width)) / np.sqrt(200), rng.normal(size=(6, width))
+        embedding = rng.normal(size=(5, width)) / np.sqrt(5)
+        s, d = x @ embedding, rng.normal(size=(draws, 6, 5)) @ embedding
 
         def affine(s, d):
             mask = (rng.random(s.shape) < keep) / keep
@@ -118,9 +154,7 @@ def test_wide_nets_by_simulation(residual, keep):
                 s, d = s + v, d + dv
             else:
                 s, d = a, da
-        seen.append(np.log([(s**2).mean(), s.var(0).mean(), (d**2).mean()]))
+        seen.append(np.array([(s**2).mean(), s.var(0).mean(), (d**2).mean()]) / expected)
     seen = np.array(seen)
-    last = predicted[site]
-    expected = [last.log_nu2[-1], last.log_mu2[-1], last.log_noise[-1]]
     error = seen.std(0, ddof=1) / np.sqrt(nets)
-    assert (abs(seen.mean(0) - expected) < 4 * error + 2 * depth / width).all(), (seen.mean(0) - expected) / error
+    assert (abs(seen.mean(0) - 1) < 4 * error + 2 * depth / width).all(), (seen.mean(0) - 1) / error

@@ -42,10 +42,12 @@ def test_nets_are_those_that_run_propagates(architecture):
     np.testing.assert_allclose(output.square().mean((1, 2)), nu2, rtol=1e-10)
 
 
-def test_steps_are_those_of_a_net_of_torch():
+@pytest.mark.parametrize(("optimiser", "rate"), [("sgd", 0.05), ("adam", 0.002)])
+def test_steps_are_those_of_a_net_of_torch(optimiser, rate):
     """Two nets trained at once against nn.Sequential and torch.optim, on the same batches, from the same weights."""
     sweep = {"network.weights.variance": [1.0, 3.0]}
-    ds = mx.train(recipe(sweep=sweep, bias_variance=0.1), steps=[0, 1, 5], rate=0.05, progress=False)
+    ds = mx.train(recipe(sweep=sweep, bias_variance=0.1), [0, 1, 5], rate, optimiser, progress=False)
+    assert (ds.attrs["optimiser"], ds.attrs["learning_rate"]) == (optimiser, rate)
     x, y = (torch.from_numpy(array) for array in labelled("digits"))
     x = x.double()
     for variance in (1.0, 3.0):
@@ -56,7 +58,7 @@ def test_steps_are_those_of_a_net_of_torch():
             layer.weight.data, layer.bias.data = kernel[0].clone(), bias[0, 0].clone()
         inner = [part for layer in linear[1:-1] for part in (layer, torch.nn.Tanh())]
         net = torch.nn.Sequential(linear[0], *inner, linear[-1])
-        optimiser = torch.optim.SGD(net.parameters(), lr=0.05)
+        mover = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimiser](net.parameters(), lr=rate)
         rng = training.sampler(of.seed, 0)
         here = ds.sel({"network.weights.variance": variance}, drop=True).isel(realization=0)
         for step in range(6):
@@ -66,7 +68,7 @@ def test_steps_are_those_of_a_net_of_torch():
                 right = (net(x).argmax(1) == y).double().mean()
                 assert float(here.training_accuracy.sel(step=step)) == pytest.approx(right.item())
             rows = torch.from_numpy(rng.choice(len(x), 16, replace=False))
-            optimiser.zero_grad()
+            mover.zero_grad()
             torch.nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
             if step == 0:
                 of_nets = [tensor.requires_grad_() for tensor in parameters]
@@ -74,7 +76,7 @@ def test_steps_are_those_of_a_net_of_torch():
                 for layer, kernel, bias in zip(linear, of_nets[::2], of_nets[1::2], strict=True):
                     torch.testing.assert_close(kernel.grad[0], layer.weight.grad, rtol=1e-9, atol=1e-14)
                     torch.testing.assert_close(bias.grad[0, 0], layer.bias.grad, rtol=1e-9, atol=1e-14)
-            optimiser.step()
+            mover.step()
 
 
 def test_nets_are_trained_on_scaled_inputs():
@@ -90,18 +92,36 @@ def test_nets_are_trained_on_scaled_inputs():
         assert float(found.loss.sel({"input.scale": scale}).squeeze()) == pytest.approx(loss.item(), rel=1e-7)
 
 
-def test_nets_do_not_feel_those_trained_beside_them():
+@pytest.mark.parametrize(("optimiser", "rate"), [("sgd", 0.1), ("adam", 0.003)])
+def test_nets_do_not_feel_those_trained_beside_them(optimiser, rate):
     sweep = {"network.depth": [2, 3], "network.weights.variance": [1.0, 2.0]}
-    together = mx.train(recipe(2, sweep), steps=[0, 4], rate=0.1, progress=False)
+    together = mx.train(recipe(2, sweep), [0, 4], rate, optimiser, progress=False)
     assert together.training_accuracy.dims == ("network.depth", "network.weights.variance", "realization", "step")
-    again = mx.train(recipe(2, sweep), steps=[0, 4], rate=0.1, progress=False)
+    again = mx.train(recipe(2, sweep), [0, 4], rate, optimiser, progress=False)
     assert together.identical(again)
-    alone = mx.train(recipe(2, depth=3, weights={"law": "gaussian", "variance": 2.0}), [0, 4], 0.1, progress=False)
+    alone = recipe(2, depth=3, weights={"law": "gaussian", "variance": 2.0})
+    alone = mx.train(alone, [0, 4], rate, optimiser, progress=False)
     here = together.sel({"network.depth": 3, "network.weights.variance": 2.0})
     np.testing.assert_allclose(here.loss, alone.loss, rtol=1e-12)
     assert (together.loss.std("realization") > 0).all()
-    other = mx.train(recipe(2, sweep).replace({"seed": 6}), steps=[0, 4], rate=0.1, progress=False)
+    other = mx.train(recipe(2, sweep).replace({"seed": 6}), [0, 4], rate, optimiser, progress=False)
     assert (abs(other.loss - together.loss) > 1e-6).all()
+
+
+@pytest.mark.parametrize(("optimiser", "rate"), [("sgd", 0.5), ("adam", 0.05)])
+def test_nets_do_not_feel_those_that_diverge_beside_them(optimiser, rate):
+    """A net that overflows single precision, between two that learn: these train as they do alone."""
+    single = recipe(2, activation="relu", batch=32).replace({"compute.precision": "float32"})
+    sweep = {"network.weights.variance": [1.0, 1e28, 2.0]}
+    together = mx.train(single.replace({"sweep": sweep}), [0, 30], rate, optimiser, progress=False)
+    for variance in (1.0, 2.0):
+        alone = mx.train(
+            single.replace({"network.weights.variance": variance}), [0, 30], rate, optimiser, progress=False
+        )
+        beside = together.sel({"network.weights.variance": variance})
+        np.testing.assert_allclose(beside.loss, alone.loss, rtol=1e-6)
+        np.testing.assert_array_equal(beside.training_accuracy, alone.training_accuracy)
+    assert not np.isfinite(together.loss.sel({"network.weights.variance": 1e28})).any()
 
 
 def test_too_many_nets_are_trained_in_turns(monkeypatch):
@@ -151,6 +171,8 @@ def test_what_is_not_for_training_is_named():
     for rate in (0.0, -1.0, np.inf, np.nan):
         with pytest.raises(RequestError, match="rate"):
             mx.train(recipe(), rate=rate, progress=False)
+    with pytest.raises(RequestError, match="optimiser: 'SGD' is not one of sgd, adam"):
+        mx.train(recipe(), optimiser="SGD", progress=False)
 
 
 def test_progress_counts_nets(capsys):

@@ -24,7 +24,8 @@ def channel_fluctuation(ds: xr.Dataset, of: str = "nu2_signal") -> xr.DataArray:
     """m̃ predicted from the fluctuation of channels in one realization: −½ Var_c(q_c)/(N q²) (THEORY 4, delta method).
 
     Channels of a feed-forward layer's output are independent and alike given what is before, so their spread in one net
-    tells how much the layer's mean over channels would vary over its own parameters.
+    tells how much the layer's mean over channels would vary over its own parameters. To leading order in 1/N: of one input
+    in a ReLU net it is 24 % too small at N = 16, 13 % at 32, 6 % at 64 and 3 % at 128.
 
     Parameters
     ----------

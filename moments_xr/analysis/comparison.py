@@ -13,7 +13,8 @@ from scipy import optimize, stats
 
 from moments_xr.analysis.growth import by_depth, mean_slope
 from moments_xr.analysis.lognormal import fit_lognormal
-from moments_xr.analysis.realizations import INTERVAL, LEVEL, central_moments, described, fitted
+from moments_xr.analysis.paired import error_of_difference
+from moments_xr.analysis.realizations import LEVEL, central_moments, described, fitted
 from moments_xr.analysis.sensitivity import architecture, chi, get, increments, select_site
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
@@ -32,7 +33,7 @@ PARTS = ("constant_measured", "constant_low", "constant_high", "constant_predict
 LONG_NAMES = {
     "measured": "mean over realizations",
     "predicted": "prediction at infinite width, mean over input batches",
-    "standard_error": "standard error of measured minus predicted",
+    "standard_error": "standard error of measured minus predicted, which share inputs",
     "difference": "measured minus predicted",
     "residual": "difference in standard errors",
     "constant_measured": "measured",
@@ -55,21 +56,25 @@ def compare_theory(
     ds
         A cube of fully-connected nets, with its recipe (or the DataTree of a sweep).
     batches
-        Of how many realizations theory propagates the inputs, which it draws again from the recipe. If it is of all, each net is
-        compared with the prediction for its own inputs, and what inputs differ by drops out of the error.
+        Of how many realizations, the first ones, theory propagates the inputs, which it draws again from the recipe. If it is of
+        all, each net is compared with the prediction for its own inputs, and what inputs differ by drops out of the error.
     inputs
-        Batches (realization, sample, feature) as they enter the embedding, instead of the recipe's.
+        Batches (realization, sample, feature) as they enter the embedding, instead of the recipe's: those of the first
+        realizations, or others.
 
     Returns
     -------
     Variables (quantity, layer), of the logarithm of each quantity of `PREDICTED` but `correlation`:
 
-    * `measured`, mean over realizations; `predicted`, mean over input batches; `difference`, `standard_error` of it (of the
-      realizations and of the batches, of which it takes two), and `residual`, their ratio. Nets of finite width differ from theory by O(1/N): a
-      residual that is large says that this is seen, not that theory fails.
+    * `measured`, mean over realizations; `predicted`, mean over input batches; `difference`, `standard_error` of it, and
+      `residual`, their ratio. The error counts that the nets of the batches have the same inputs as these, and is
+      larger by Student's t over the normal quantile where few realizations or batches tell it: where theory is exact,
+      residuals are nearly N(0, 1), and 95 % of them within ±1.96. It takes 3 realizations and 2 batches. Nets of finite width
+      differ from theory by O(1/N): a residual that is large says that this is seen, not that theory fails.
     * scalars along `constant`: `drift` and `diffusion` of ν₂ (vanilla ReLU nets, He's weights: −5/2N and 5/N of one input),
       `gamma`, the exponential rate of χ (in the chaotic phase that of the predicted χ, fitted alike, which tends to ½ log χ₁; with
-      batch norm ½ log of `explosion_rate`), `tau`, its power (residual nets with batch norm), as `constant_measured`, `_low`, `_high` and `_predicted`.
+      batch norm that of nets of this width, `explosion_at_width`), `tau`, its power (residual nets with batch norm, from `explosion_rate`
+      at infinite width), as `constant_measured`, `_low`, `_high` and `_predicted`. With batch norm statistics are frozen, as the noise's are.
     * of a sweep over `network.width`: `order` p of difference ∝ N^−p with `order_low`, `order_high`; NaN where fewer than two
       widths show a difference beyond twice its error.
 
@@ -117,11 +122,10 @@ def _compared(ds: xr.Dataset, batches: int, inputs: NDArray[Any] | None) -> xr.D
     if not known.size:
         raise MissingError("the cube has no realization")
     predicted = predict(recipe, [int(r) for r in known[:batches]], inputs).sel(layer=np.atleast_1d(ds["layer"].values))
-    paired = inputs is None and "realization" in ds.dims and len(known) <= batches
     rows, lacking = [], []
     for name in predicted.data_vars:
         try:
-            rows.append(_row(str(name), MEASURED[str(name)](ds), predicted[name], paired))
+            rows.append(_row(str(name), MEASURED[str(name)](ds), predicted[name]))
         except MissingError as error:
             lacking.append(str(error))
     result = xr.concat(rows, "quantity", coords="minimal", compat="override") if rows else xr.Dataset()
@@ -166,20 +170,15 @@ MEASURED: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
 }
 
 
-def _row(name: str, measured: xr.DataArray, predicted: xr.DataArray, paired: bool) -> xr.Dataset:
-    """One quantity; `paired` if each realization has the prediction of its own inputs."""
+def _row(name: str, measured: xr.DataArray, predicted: xr.DataArray) -> xr.Dataset:
+    """One quantity: (realization, layer), the predicted batches being those of the first realizations."""
     measured = measured.drop_vars("site", errors="ignore")
     found, theory = central_moments(measured), central_moments(predicted)
-    if paired:
-        left = central_moments(measured - predicted)
-        difference, variance = left["mean"].where(left["count"] > 0), _of_mean(left, INTERVAL)
-    else:
-        difference = found["mean"].where(found["count"] > 0) - theory["mean"]
-        variance = _of_mean(found, INTERVAL) + _of_mean(theory, 2)
-    error = xr.ufuncs.sqrt(variance)
+    mean = found["mean"].where(found["count"] > 0)
+    difference, error = mean - theory["mean"], error_of_difference(measured, predicted)
     row = xr.Dataset(
         {
-            "measured": found["mean"].where(found["count"] > 0),
+            "measured": mean,
             "predicted": theory["mean"],
             "standard_error": error,
             "difference": difference,
@@ -187,12 +186,6 @@ def _row(name: str, measured: xr.DataArray, predicted: xr.DataArray, paired: boo
         }
     )
     return row.assign_coords(quantity=name)
-
-
-def _of_mean(moments: xr.Dataset, least: int) -> xr.DataArray:
-    """Variance of a mean; NaN of fewer than `least` values."""
-    count = moments["count"].where(moments["count"] >= least)
-    return moments["m2"] / (count - 1) / count
 
 
 Constant = tuple[xr.DataArray | float, xr.DataArray | float, xr.DataArray | float, xr.DataArray | float]
@@ -228,7 +221,7 @@ def _walk(name: str) -> Callable[[xr.Dataset, Recipe, xr.Dataset], Constant | No
 def _gamma(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | None:
     network = recipe.network
     if network.architecture == "bn_ff":
-        rate: xr.DataArray | float = 0.5 * np.log(explosion_rate(network.activation, recipe.input.batch))
+        rate: xr.DataArray | float = float(predicted["increment_chi"].mean())
     elif network.architecture == "vanilla":
         laws = (network.weights.variance, network.bias_variance, 1 - network.dropout)
         point = fixed_point(network.activation, *laws, first_variance(recipe))
@@ -243,6 +236,7 @@ def _gamma(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | 
 def _tau(ds: xr.Dataset, recipe: Recipe, predicted: xr.Dataset) -> Constant | None:
     if recipe.network.architecture != "bn_res":
         return None
+    # Of infinite width: a unit is H layers from the sum of all branches on, in which little of what width does adds up.
     rate = explosion_rate(recipe.network.activation, recipe.input.batch)
     return (*mean_slope(ds, "power"), (rate ** (recipe.network.unit_depth or 1) - 1) / 2)
 

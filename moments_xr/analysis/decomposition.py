@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from moments_xr.analysis.channels import channel_variance, half_difference, pooled_variance
 from moments_xr.analysis.expectation import expected_log_increment
+from moments_xr.analysis.network import width
 from moments_xr.analysis.realizations import central_moments, described, fitted, log_mean
 from moments_xr.analysis.sensitivity import architecture, increments
 from moments_xr.analysis.sweep import along_sweep
@@ -27,6 +28,13 @@ TERMS = {
     "log_increment": ("log δ", "log-increment by layer"),
     "s_variance": ("Var s", "variance of the centred term, given what is before the layer"),
 }
+
+
+NEXT_ORDER = 4.0
+"""N times the part of m̃ that leading order in 1/N leaves out, of one input in a ReLU net: 4.2 as N → ∞; less of more inputs."""
+
+NEGLIGIBLE = 0.05
+"""Part of m̃ that may be left out without a word."""
 
 
 @along_sweep
@@ -46,18 +54,26 @@ def decompose(ds: xr.Dataset, of: str = "chi", method: Method = "auto") -> xr.Da
     method
         How the expectation is estimated. `branches`: over the layer's stored redraws, with the bias of a finite number
         of them removed. `theory`: m̄ from Theorems 2 (vanilla), 3 (bn_ff) and 4 (bn_res, all layers of a unit taken like
-        the first), with expectations over channels; m̃ from the fluctuation of channels (not of bn_res: NaN).
+        the first), with expectations over channels; m̃ from the fluctuation of channels, to leading order in 1/width (not of
+        bn_res: NaN).
         `realizations`: over all realizations, so that the terms absorb what differs between them. `auto`: branches if
         they are stored, else theory.
 
     Returns
     -------
     Variables `m_bar`, `m_tilde`, `s`, `log_increment` (realization, layer) — with `realizations` the first two are
-    (layer) — and `s_variance`, the variance of s given what is before, NaN (layer) where it is not known; the same with
+    (layer) — and `s_variance`, the variance of the true s given what is before, NaN (layer) where it is not known; the same with
     prefix `sum_`, summed over the measured layers up to each; with `_mean` and `_se` (layer) the mean over realizations
     and its standard error; with `branches` also `m_bar_error` and `m_tilde_error` (realization, layer), the error of one
     realization's estimate from its redraws. `complete` (layer) says whether the sums miss no layer: then m̄ + m̃ + s sum to
-    log q^l − log q(input of layer 1). NaN from where a net is dead.
+    log q^l − log q(input of layer 1). With `theory` also `m_tilde_status`: `ok`, or how much too small m̃ may be in so narrow a
+    net. NaN from where a net is dead.
+
+    The returned s is measured from an estimate of E log δq, or else the three terms would not sum to log δq. With `branches`
+    that is the mean of K redraws, so s and Σs have (1 + 1/K) times the variance of the true ones: divide theirs by that, or take
+    `s_variance` and `sum_s_variance`, which come from the redraws' own spread and have no such excess. With `realizations` it is the
+    mean over R nets, this one among them, and the variance of s is (1 − 1/R) of theirs; with `theory` m̄ errs by some 1/√width, and s
+    with it.
 
     Raises
     ------
@@ -96,7 +112,18 @@ def decompose(ds: xr.Dataset, of: str = "chi", method: Method = "auto") -> xr.Da
         result |= _averaged(name, values) | _averaged(f"sum_{name}", values.cumsum("layer", skipna=False))
         if name in expected:
             result |= {f"{each}_mean": result[each] for each in (name, f"sum_{name}")}
+    if chosen == "theory":
+        result["m_tilde_status"] = xr.DataArray(_m_tilde_status(ds))
     return _described(xr.Dataset(result), ds, of, chosen)
+
+
+def _m_tilde_status(ds: xr.Dataset) -> str:
+    if architecture(ds).name == "bn_res":
+        return "no theory of it: measure redraws with measure.branches"
+    bias = NEXT_ORDER / width(ds)
+    if bias < NEGLIGIBLE:
+        return "ok"
+    return f"may be some {bias:.0%} too small, of leading order in 1/{width(ds)}: measure redraws with measure.branches"
 
 
 Terms = tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]
@@ -244,6 +271,8 @@ def _described(result: xr.Dataset, ds: xr.Dataset, of: str, method: str) -> xr.D
             symbol, long_name = "", f"error of one realization's estimate of: {long_name}"
         values.attrs = described(long_name, symbol or None)
     result["complete"].attrs = described("whether the sums miss no layer from the first")
+    if "m_tilde_status" in result:
+        result["m_tilde_status"].attrs = described("whether the width allows m̃ of leading order in 1/width")
     result.attrs = {"quantity": of, "method": method}
     if not complete.all():
         result.attrs["comment"] = (

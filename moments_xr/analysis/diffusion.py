@@ -10,7 +10,8 @@ from scipy import stats
 
 from moments_xr.analysis.expectation import why_no_theorem
 from moments_xr.analysis.network import fact, fan_in, told, width
-from moments_xr.analysis.realizations import INTERVAL, Array, central_moments, described, fitted, normal_law, text
+from moments_xr.analysis.normal_law import heavy_tails, normal_law, shape
+from moments_xr.analysis.realizations import INTERVAL, Array, central_moments, described, fitted, text
 from moments_xr.analysis.sensitivity import architecture
 from moments_xr.errors import MissingError
 from moments_xr.theory.finite_width import diffusion_bounds, survival_bounds
@@ -46,21 +47,21 @@ def survival(alive: Array, measured: Array, low: Array, high: Array) -> list[Arr
 
 
 @np.errstate(invalid="ignore")
-def diffusion(count: Array, mean: Array, m2: Array, length: int) -> list[Array]:
+def diffusion(count: Array, mean: Array, m2: Array, m3: Array, m4: Array, length: int) -> list[Array]:
     """What `DIFFUSION` lists, from the moments of the change of log q over `length` layers; NaN over none."""
-    return [count, *(np.divide(value, length) for value in normal_law(count, mean, m2))]
+    return [count, *(np.divide(value, length) for value in normal_law(count, mean, m2, m3, m4))]
 
 
 def fit_diffusion(log_q: xr.DataArray, first: int, last: int) -> dict[str, xr.DataArray]:
     """Drift and diffusion of log q from a first to a last layer, with their intervals."""
     log_q = log_q if "layer" in log_q.dims else log_q.expand_dims("layer")
     change = log_q.sel(layer=last, drop=True) - log_q.sel(layer=first, drop=True)
-    moments = [central_moments(change)[name] for name in ("count", "mean", "m2")]
-    walk = fitted(partial(diffusion, length=last - first), DIFFUSION, *moments, core_dims=[[]] * 3)
+    moments = list(central_moments(change, highest=4).data_vars.values())
+    walk = fitted(partial(diffusion, length=last - first), DIFFUSION, *moments, core_dims=[[]] * 5)
     for name, layer in (("first", first), ("last", last)):
         walk[f"{name}_layer"] = (), layer, described(f"{name} layer of the range of drift and diffusion")
     say = partial(_drift_status, length=last - first)
-    walk["drift_status"] = text(say, "status of drift and diffusion", walk["drift_count"])
+    walk["drift_status"] = text(say, "status of drift and diffusion", *moments)
     return {str(name): values for name, values in walk.data_vars.items()}
 
 
@@ -103,8 +104,10 @@ def _why_no_bounds(ds: xr.Dataset, site: str) -> str | None:
     return why_no_theorem(ds)
 
 
-def _drift_status(count: float, length: int) -> str:
+def _drift_status(count: float, *moments: float, length: int) -> str:
     if not length:
         return "drift and diffusion need two measured layers"
-    few = f"too few realizations survive the range for intervals (R = {count:.0f}, at least {INTERVAL})"
-    return few if count < INTERVAL else "ok"
+    if count < INTERVAL:
+        return f"too few realizations survive the range for intervals (R = {count:.0f}, at least {INTERVAL})"
+    heavy = heavy_tails(*(float(each) for each in shape(*np.array([count, *moments[1:]]))))
+    return f"{heavy}: the intervals of drift and diffusion may hold them in less than 95 %" if heavy else "ok"

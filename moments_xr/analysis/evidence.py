@@ -9,14 +9,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from moments_xr.analysis.criteria import CRITERIA
 from moments_xr.analysis.growth import by_depth
-from moments_xr.analysis.pathology import STATISTICS, classify, over_deeper_half
+from moments_xr.analysis.pathology import classify
 from moments_xr.analysis.realizations import curves, described, fitted, mean_interval, text
-from moments_xr.analysis.sensitivity import chi, increments
+from moments_xr.analysis.sensitivity import chi
 from moments_xr.analysis.sweep import along_sweep
-from moments_xr.analysis.verdicts import FEWEST
+from moments_xr.analysis.verdicts import FEWEST, Condition
 from moments_xr.errors import MissingError
-from moments_xr.quantities import LINEAR_INCREMENT, PATHOLOGIES
+from moments_xr.quantities import PATHOLOGIES
 
 Array = NDArray[Any]
 
@@ -78,39 +79,31 @@ def evidence(ds: xr.Dataset) -> xr.Dataset:
     """
     ds = by_depth(ds)
     ds = ds if "realization" in ds.dims else ds.expand_dims("realization")
-    verdicts = classify(ds)[["verdict", "onset", "sentence"]]
+    verdicts = classify(ds)[["verdict", "onset", "sentence", "threshold", "symbol"]]
     found = [_along_depth(ds, name, verdicts.sel(pathology=name)) for name in PATHOLOGIES]
     result = xr.concat(found, "pathology", coords="minimal", compat="override").assign_coords(
         pathology=list(PATHOLOGIES)
     )
-    result["threshold"] = ("pathology", [row.threshold for row in PATHOLOGIES.values()])
     result["state"] = text(lambda code: STATES[int(code)], "", result["code"])
+    result = result.drop_vars("code").assign(verdicts.data_vars)
     for name, long_name in LONG_NAMES.items():
         result[name].attrs = described(long_name)
-    return result.drop_vars("code").assign(verdicts.data_vars)
+    return result
 
 
 def _along_depth(ds: xr.Dataset, name: str, verdict: xr.Dataset) -> xr.Dataset:
     """What is seen of one pathology at each layer."""
-    if name == "exploding_sensitivity":
+    if PATHOLOGIES[name].judged == "law":
         return _growth(ds, verdict)
-    row = PATHOLOGIES[name]
-    parts = []
     try:
-        rows = STATISTICS[name](ds)
-        parts.append(_seen(rows, float(np.log(row.threshold - row.origin)), row.side == "above"))
-        parts[0].update({key: row.origin + np.exp(parts[0][key]) for key in SEEN[:3]})
+        criterion = CRITERIA[name](ds)
     except MissingError:
-        parts.append(_unmeasured(ds))
-    if name == "pseudo_linearity":
-        try:
-            rows = over_deeper_half(curves(increments(ds, "chi", log=True)))
-            parts.append(_seen(rows, float(np.log(LINEAR_INCREMENT)), above=False))
-        except MissingError:
-            parts.append(_unmeasured(ds))
-        codes = xr.concat([part["code"] for part in parts], "condition")
-        safe = (codes == SAFE).any("condition")
-        parts[0]["code"] = codes.min("condition").where(~safe, SAFE)
+        return _unmeasured(ds)
+    parts = [_seen(one.rows, one.condition) for one in criterion.statistics]
+    codes = [part["code"] for part in parts] + ([_unmeasured(ds)["code"]] if criterion.lacking else [])
+    by_one = BEYOND if criterion.need == "any" else SAFE
+    joined = xr.concat(codes, "condition")
+    parts[0]["code"] = joined.min("condition").where(~(joined == by_one).any("condition"), by_one)
     return parts[0]
 
 
@@ -120,8 +113,9 @@ def _growth(ds: xr.Dataset, verdict: xr.Dataset) -> xr.Dataset:
         log_chi = chi(ds, log=True, site="output")
     except MissingError:
         return _unmeasured(ds)
-    layers = ds["layer"].values
-    seen = _seen(log_chi, PATHOLOGIES["exploding_sensitivity"].threshold, True, partial(growth_rate, layers=layers))
+    layers, row = ds["layer"].values, PATHOLOGIES["exploding_sensitivity"]
+    condition = Condition(row.symbol, row.threshold, above=True, origin=None)
+    seen = _seen(log_chi, condition, partial(growth_rate, layers=layers))
     seen["code"] = xr.apply_ufunc(
         partial(growth_state, layers=layers), seen["code"], verdict["verdict"], verdict["onset"],
         input_core_dims=[["layer"], [], []], output_core_dims=[["layer"]], dask="parallelized", output_dtypes=["f8"],
@@ -129,9 +123,9 @@ def _growth(ds: xr.Dataset, verdict: xr.Dataset) -> xr.Dataset:
     return seen.drop_vars("pathology", errors="ignore")
 
 
-def _seen(values: xr.DataArray, threshold: float, above: bool, prepare: Any = None) -> xr.Dataset:
+def _seen(values: xr.DataArray, condition: Condition, prepare: Any = None) -> xr.Dataset:
     rows = curves(values.drop_vars("site", errors="ignore")).drop_attrs()
-    core = partial(seen_from, threshold=threshold, above=above)
+    core = partial(seen_from, condition=condition)
     return fitted(
         (lambda array: core(prepare(array))) if prepare else core,
         dict.fromkeys(SEEN, ""),
@@ -146,13 +140,15 @@ def _unmeasured(ds: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({**dict.fromkeys(SEEN[:3], nothing), "code": xr.zeros_like(nothing) + UNMEASURED})
 
 
-def seen_from(rows: Array, threshold: float, above: bool) -> list[Array]:
-    """Mean of rows (realization, layer), its bounds, and on which side of the threshold they are: (layer) each."""
+def seen_from(rows: Array, condition: Condition) -> list[Array]:
+    """The statistic of rows (realization, layer), its bounds, and on which side of the threshold they are: (layer) each."""
     mean, low, high = mean_interval(rows)
-    beyond, within = (low > threshold, high < threshold) if above else (high < threshold, low > threshold)
+    threshold = condition.on_curves()
+    beyond, within = (low > threshold, high < threshold) if condition.above else (high < threshold, low > threshold)
     code = np.select([beyond, within], [BEYOND, SAFE], STRADDLING)
     count = np.isfinite(rows).sum(0)
-    return [mean, low, high, np.select([count == 0, count < FEWEST], [UNMEASURED, FEW], code)]
+    statistics = [condition.of_curves(value) for value in (mean, low, high)]
+    return [*statistics, np.select([count == 0, count < FEWEST], [UNMEASURED, FEW], code)]
 
 
 def growth_rate(log_chi: Array, layers: Array) -> Array:

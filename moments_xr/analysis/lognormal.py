@@ -11,16 +11,8 @@ from scipy import special
 
 from moments_xr.analysis.diffusion import fit_diffusion, theorem
 from moments_xr.analysis.elementwise import elementwise, finite
-from moments_xr.analysis.realizations import (
-    INTERVAL,
-    central_moments,
-    described,
-    fitted,
-    living,
-    log_mean,
-    normal_law,
-    text,
-)
+from moments_xr.analysis.normal_law import heavy_tails, normal_law, shape
+from moments_xr.analysis.realizations import INTERVAL, central_moments, described, fitted, living, log_mean, text
 from moments_xr.analysis.sensitivity import architecture, get, site_name, stored_moment
 from moments_xr.analysis.sweep import along_sweep
 from moments_xr.errors import MissingError, RequestError
@@ -72,6 +64,10 @@ TEST = {
     "p_value": "p-value of A² under the law, its parameters fitted",
 }
 
+SHAPE = ("skewness", "skewness_se", "excess_kurtosis", "excess_kurtosis_se")
+SAID = ("count", "tested", "sigma", "mean_gap_se", *SHAPE)
+"""What the status needs of `LAW` and `TEST`."""
+
 
 @along_sweep
 def fit_lognormal(
@@ -80,8 +76,10 @@ def fit_lognormal(
     """Fit a lognormal law to a quantity q over realizations, layer by layer, and test it (THEORY 6; Theorem 1).
 
     All is conditional on survival: realizations whose log q is −∞ or undefined are left out. Intervals are 95 %, over
-    realizations: t for μ and the drift, χ² for σ and the diffusion, exact if the law is lognormal. What too few
-    realizations can't tell is NaN.
+    realizations: of μ and the drift the t interval, longer on the side of the longer tail if log q is skewed (Hall 1992); of
+    σ and the diffusion that of χ² with as many degrees of freedom as the kurtosis leaves (Shoemaker 2003). Under the law
+    they hold 95 to 96 %; with heavy tails they may hold less, and the status says so where these are seen. What too
+    few realizations can't tell is NaN.
 
     Parameters
     ----------
@@ -106,14 +104,15 @@ def fit_lognormal(
     * `log_mean` = log E[q], `log_mean_lognormal` = μ + σ²/2, their difference `mean_gap`; under the law its expectation is
       `mean_gap_bias` = −(exp(σ²) − 1)/(2R), its standard error `mean_gap_se` = ((exp(σ²) − 1 − σ² − σ⁴/2)/R)^½ (Hausman).
       NaN where σ² is so large that R realizations don't know E[q] within 10 %.
-    * `status`: `ok`, or what is NaN and why.
+    * `status`: `ok`, or what is NaN and why; and whether skewness or excess kurtosis is above 1 and three standard errors
+      (so are fewer than 2.5 % of lognormal samples): the intervals of μ and σ may then hold less often.
 
     Of ν₂(x) and μ₂(dx) in vanilla nets also, for Theorem 1 (THEORY 5.1):
 
     * (layer) `alive`, the living fraction, `alive_bound_low`, `alive_bound_high`; `alive_p_low`, `alive_p_high`: binomial
       probability of as few alive at the lower bound, of as many at the upper one.
     * scalars `drift`, `diffusion`: mean and variance of log q^{l2} − log q^{l1}, over l2 − l1, with `_low`, `_high`, of the
-      `drift_count` realizations that survive from `first_layer` l1 to `last_layer` l2; `drift_status`.
+      `drift_count` realizations that survive from `first_layer` l1 to `last_layer` l2; `drift_status`, as `status`.
     * scalars `drift_bound_low`, `drift_bound_high`, `diffusion_bound_low`, `diffusion_bound_high`; of one input, fully
       connected, `drift_one_input` = −5/(2N), `diffusion_one_input` = 5/N; `bounds_status`. A cube without a recipe needs
       attributes `width`, `kernel` and, if the kernel is not 1, `dimensions`; what else it does not tell is as in the theorem.
@@ -148,8 +147,7 @@ def fit_lognormal(
     )
     result = law.assign(fitted(_anderson_darling, TEST, tested, core_dims=[["realization"]]).data_vars)
     result["dead"] = (measured - alive).where(measured > 0).assign_attrs(described("realizations with ν₂ = 0"))
-    used = (result[name] for name in ("count", "tested", "sigma", "mean_gap_se"))
-    result["status"] = text(_law_status, "status of the fit", *used)
+    result["status"] = text(_law_status, "status of the fit", *(result[name] for name in SAID))
     if architecture(ds).name == "vanilla" and of in DIFFUSING:
         result = result.assign(fit_diffusion(log_q, *span)).assign(theorem(ds, site_name(ds, site), alive, measured))
     return result.drop_vars("site", errors="ignore").assign_attrs(quantity=of)
@@ -158,19 +156,13 @@ def fit_lognormal(
 @np.errstate(invalid="ignore", divide="ignore", over="ignore")
 def lognormal_law(count: Array, mean: Array, m2: Array, m3: Array, m4: Array, log_mean: Array) -> list[Array]:
     """What `LAW` lists, from the central moments of log q and the log of the mean of q."""
-    mu, mu_low, mu_high, variance, low, high = normal_law(count, mean, m2)
-    n, spread = np.where(count >= INTERVAL, count, np.nan), m2 / count
-    skewness = np.sqrt(n * (n - 1)) / (n - 2) * (m3 / count) / spread**1.5
-    skewness_se = np.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
-    n = np.where(count >= 4, count, np.nan)
-    kurtosis = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * (m4 / count / spread**2 - 3) + 6)
-    kurtosis_se = 2 * skewness_se * np.sqrt((n**2 - 1) / ((n - 3) * (n + 5)))
+    mu, mu_low, mu_high, variance, low, high = normal_law(count, mean, m2, m3, m4)
     squared_error = np.expm1(variance) / count  # of the mean of q, relative
     known = (count >= INTERVAL) & (squared_error <= MEAN_ERROR**2)
     gap_se = np.sqrt(variance**3 / 6 * special.hyp1f1(1, 4, variance) / count)  # e^v − 1 − v − v²/2, for small v too
     return [
-        count, mu, mu_low, mu_high, *np.sqrt([variance, low, high]), skewness, skewness_se, kurtosis, kurtosis_se,
-        log_mean, mu + variance / 2, log_mean - mu - variance / 2,
+        count, mu, mu_low, mu_high, *np.sqrt([variance, low, high]), *shape(count, m2, m3, m4), log_mean,
+        mu + variance / 2, log_mean - mu - variance / 2,
         np.where(known, -squared_error / 2, np.nan), np.where(known, gap_se, np.nan),
     ]  # fmt: skip
 
@@ -222,7 +214,7 @@ def _span(ds: xr.Dataset, layers: tuple[int, int] | None) -> tuple[int, int]:
     return first, last
 
 
-def _law_status(count: float, tested: float, sigma: float, gap_se: float) -> str:
+def _law_status(count: float, tested: float, sigma: float, gap_se: float, *shape: float) -> str:
     reasons = []
     if count < INTERVAL:
         reasons.append(f"too few realizations for intervals (R = {count:.0f}, at least {INTERVAL})")
@@ -230,6 +222,8 @@ def _law_status(count: float, tested: float, sigma: float, gap_se: float) -> str
         reasons.append(f"too few realizations for a goodness-of-fit test (R = {tested:.0f}, at least {TESTABLE})")
     if sigma == 0:
         reasons.append("all realizations are equal: there is no law to test")
+    if heavy := heavy_tails(*shape):
+        reasons.append(f"{heavy}: the intervals of μ and σ may hold them in less than 95 %")
     if count >= INTERVAL and np.isnan(gap_se):
         reasons.append(f"σ² = {sigma**2:.3g} is too large for R = {count:.0f} to compare E[q] with the law's")
     return "; ".join(reasons) or "ok"

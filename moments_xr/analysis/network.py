@@ -36,6 +36,12 @@ FACTS: dict[str, Callable[[Recipe], Any]] = {
 """Name of each fact, which is also that of the attribute, and where a recipe has it."""
 
 
+def facts(recipe: Recipe) -> dict[str, Any]:
+    """All facts that a recipe tells of its network, as attributes of a cube, its architecture among them."""
+    told = {name: find(recipe) for name, find in FACTS.items()}
+    return {"architecture": recipe.network.architecture} | {n: value for n, value in told.items() if value is not None}
+
+
 def fact(ds: xr.Dataset, name: str) -> Any:
     """A fact of the network by its name in `FACTS`; the cube's attribute of that name wins over its recipe.
 

@@ -17,6 +17,7 @@ from moments_xr.analysis.pathology import classify
 from moments_xr.analysis.summary import summary
 from moments_xr.analysis.theorems import check_theorems
 from moments_xr.errors import MissingError
+from moments_xr.quantities import PATHOLOGIES, Pathology
 
 ANALYSES: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "classify": classify,
@@ -65,6 +66,9 @@ class Report(BaseModel):
     schema_version: int = SCHEMA_VERSION
     moments_xr_version: str
     store: str
+    pathologies: dict[str, Pathology] = Field(
+        PATHOLOGIES, description="what classify judges: by the limit with depth, by the law of growth, or by size"
+    )
     nodes: dict[str, Node] = Field(description="by name of the sweep's node; under '' without a sweep")
 
 
@@ -108,10 +112,12 @@ def _means(terms: xr.Dataset) -> xr.Dataset:
     means = {str(name): values for name, values in terms.data_vars.items() if str(name).endswith("_mean")}
     terms = terms.drop_vars(list(means))
     known = {(of := name.removesuffix("_mean")): values.assign_attrs(terms[of].attrs) for name, values in means.items()}
-    others = terms.drop_vars(list(known))
-    if "realization" in others.dims:
-        others = others.mean("realization", keep_attrs=True)
+    others = terms.drop_vars(list(known)).map(_mean, keep_attrs=True)
     return others.assign(known)
+
+
+def _mean(values: xr.DataArray) -> xr.DataArray:
+    return values.mean("realization") if "realization" in values.dims else values
 
 
 def _plain(value: Any) -> Any:

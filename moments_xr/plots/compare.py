@@ -11,14 +11,13 @@ import numpy as np
 import xarray as xr
 from dask.base import compute
 from numpy.typing import NDArray
-from scipy import stats
 
-from moments_xr.analysis.realizations import INTERVAL, LEVEL, log_mean
+from moments_xr.analysis.realizations import INTERVAL, central_moments, fitted, log_mean, reach
 from moments_xr.analysis.sensitivity import architecture
 from moments_xr.errors import MissingError
 from moments_xr.plots import elements
 from moments_xr.plots.nodes import OVERVIEW, Node, Quantity, key_label, nodes_of, numeric_key, quantity_of
-from moments_xr.plots.panels import MARGIN, Part, numbers, profile, standard_error, ylim
+from moments_xr.plots.panels import MARGIN, Part, numbers, profile, ylim
 from moments_xr.plots.theme import GREY, Backend, Line, chosen_backend, layout, panel, ramp, symbol
 
 BANDED, LABELLED, SOME = 4, 8, 5
@@ -53,7 +52,7 @@ def compare(
     A HoloViews layout, of small multiples with a curve a node. Curves are means over realizations with depth, from light to dark in the order of the sweep; of up
     to 4 nodes with bands from the 16th to the 84th percentile. Ranks are at the site `act`, moments of order 4, absolute
     and one-sided ones those of z, all others at the output. Of one quantity alone also (b) its mean at the deepest layer that
-    all nodes have, against the swept value if that is one number, with 95 % t intervals over realizations (of the
+    all nodes have, against the swept value if that is one number, with 95 % intervals over realizations (of the
     logarithm, if it is positive). Thin lines: 1, and 3, the kurtosis of a Gaussian.
 
     Raises
@@ -136,12 +135,12 @@ def _overlaid(
 
 
 def _mean(values: xr.DataArray, log: bool) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Mean over realizations (of logs: the log of the mean), its standard error, and how many these are."""
-    count = values.notnull().sum("realization") if "realization" in values.dims else xr.DataArray(1)
-    if not log:
-        return values.mean("realization") if "realization" in values.dims else values, standard_error(values), count
-    mean = log_mean(values)
-    return mean, standard_error(xr.ufuncs.exp(values - mean)), count
+    """Mean over realizations (of logs: the log of the mean), and how far its interval reaches below and above it."""
+    moments = central_moments(xr.ufuncs.exp(values - log_mean(values)) if log else values, highest=4)
+    count = moments["count"].where(moments["count"] >= INTERVAL)
+    ends = fitted(reach, dict.fromkeys(("below", "above"), ""), count, moments["m2"], moments["m3"], core_dims=[[]] * 3)
+    mean = log_mean(values) if log else moments["mean"].where(moments["count"] > 0)
+    return mean, ends["below"], ends["above"]
 
 
 def _against(
@@ -154,9 +153,8 @@ def _against(
     **axes: Any,
 ) -> hv.Overlay:
     """The mean at one depth against the swept value, with intervals."""
-    mean, error, count = np.array([[float(value) for value in row] for row in means]).T
-    half = stats.t.ppf(0.5 + LEVEL / 2, np.where(count >= INTERVAL, count - 1, np.nan)) * error
-    band = elements.Band(swept, mean, mean - half, mean + half)
+    mean, below, above = np.array([[float(value) for value in row] for row in means]).T
+    band = elements.Band(swept, mean, mean - below, mean + above)
     number, scale = numbers([band]) if quantity.log else (True, np.asarray)
     band = band.map(scale)
     log = number and (quantity.logy if logy is None else logy)

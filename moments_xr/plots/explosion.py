@@ -29,6 +29,8 @@ ROOT_TICKS = 6
 
 VANILLA = Line(GREY, "dotted", 0.8)
 
+FROZEN = "dashed: theory, frozen statistics"
+
 
 def explosion(tree: xr.DataTree, backend: Backend | None = None) -> hv.Layout:
     """Batch-normalised feed-forward nets explode at every σ_w², and less in the linear regime (THEORY 8; Yang et al. 2019).
@@ -42,10 +44,10 @@ def explosion(tree: xr.DataTree, backend: Backend | None = None) -> hv.Layout:
 
     Returns
     -------
-    A HoloViews layout. (a) Rate γ of χ ∝ e^{γl} against σ_w², with 95 % intervals over realizations, over the rates that
-    theory predicts, dashed; dotted, that of vanilla tanh nets without biases, 0 up to the edge of chaos. (b) δχ by layer. (c), (d) The predicted
-    rate when all gains g and shifts β of batch norm are set to a value: it vanishes where the activation sees a
-    straight line.
+    A HoloViews layout, of noise that passes batch norm with frozen statistics. (a) Rate γ of χ ∝ e^{γl} against σ_w², with 95 %
+    intervals over realizations, over the rates predicted for this width, dashed; dotted, that of vanilla tanh nets without biases, 0 up
+    to the edge of chaos. (b) δχ by layer. (c), (d) The rate at infinite width when all gains g and shifts β of batch norm are
+    set to a value: it vanishes where the activation sees a straight line.
 
     Raises
     ------
@@ -150,7 +152,7 @@ def _rates(found: xr.Dataset, looks: dict[str, str], backend: Backend) -> hv.Ove
     top = 1.3 * float(max(at["constant_high"].max(), at["constant_predicted"].max()))
     axes = {"xlabel": symbol("weight_variance", backend), "ylabel": "growth rate γ of χ", "ylim": (-0.03 * top, top)}
     axes["xticks"] = [(value, f"{value:g}") for value in variances]
-    return panel(overlay, backend, **axes, xlim=ends, logx=True, title="dashed: theory")
+    return panel(overlay, backend, **axes, xlim=ends, logx=True, title=FROZEN)
 
 
 def _increments(found: xr.Dataset, looks: dict[str, str], backend: Backend) -> hv.Overlay:
@@ -166,7 +168,7 @@ def _increments(found: xr.Dataset, looks: dict[str, str], backend: Backend) -> h
         values += [band.low, band.high, predicted]
     axes = {"xlabel": symbol("layer", backend), "xlim": (0.0, float(found["layer"].max()))}
     limits = elements.limits(np.concatenate(values), above=0.18)
-    return panel(overlay, backend, **axes, ylabel="increment of sensitivity", ylim=limits, title="dashed: theory")
+    return panel(overlay, backend, **axes, ylabel="increment of sensitivity", ylim=limits, title=FROZEN)
 
 
 def _tuned(
@@ -179,8 +181,8 @@ def _tuned(
         overlay = overlay * elements.plain(values, np.array(rates), name, Line(colour), backend)
     linear = 0.5 * np.log(explosion_rate("linear", batch))
     overlay = overlay * elements.level(linear, backend)
-    title = f"dashed: a linear net, batches of {batch}"
-    return panel(overlay, backend, **axes, ylabel="predicted rate γ", ylim=(0.0, None), title=title)
+    title = f"infinite width; dashed: linear, batch {batch}"
+    return panel(overlay, backend, **axes, ylabel="rate γ, frozen statistics", ylim=(0.0, None), title=title)
 
 
 def _growth(found: xr.Dataset, name: str, words: str, root: bool, backend: Backend) -> hv.Overlay:

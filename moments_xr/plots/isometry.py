@@ -10,9 +10,8 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from moments_xr.analysis.realizations import INTERVAL, LEVEL
+from moments_xr.analysis.realizations import mean_interval
 from moments_xr.errors import RequestError
 from moments_xr.inputs import input_batch, load_dataset
 from moments_xr.jacobian import singular_values
@@ -87,7 +86,7 @@ def isometry(
     -------
     A HoloViews layout: a panel for each kind of net, of the density of log s at up to three depths, drawn nets filled and predicted as
     lines, with the predicted share of directions that are lost, s = 0; then by depth the relative variance of s² and the largest s, drawn
-    nets as points with 95 % t intervals over nets (of the variance's mean, and of the mean logarithm) and predicted as
+    nets as points with 95 % intervals over nets (of the variance's mean, and of the mean logarithm) and predicted as
     lines. Isometric nets keep the variance at 0. Predictions take the variance q of each layer from the input's on.
 
     Raises
@@ -217,12 +216,8 @@ def _largest(nets: list[Net], colours: Sequence[str], backend: Backend) -> hv.Ov
 def _against_depth(
     layers: Array, values: Array, label: str, colour: str, backend: Backend, scale: Any = np.asarray
 ) -> tuple[hv.Overlay, Array]:
-    """Means over nets (realization, layer) with t intervals, and their ends."""
-    count = len(values)
-    mean, half = values.mean(0), np.full(len(layers), np.nan)
-    if count >= INTERVAL:
-        half = stats.t.ppf(0.5 + LEVEL / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
-    middle, low, high = (scale(one) for one in (mean, mean - half, mean + half))
+    """Means over nets (realization, layer) with their intervals, and their ends."""
+    middle, low, high = (scale(one) for one in mean_interval(values))
     drawn = elements.intervals(layers, middle, low, high, label, Line(colour), backend)
     return drawn, np.concatenate([middle, low, high])
 

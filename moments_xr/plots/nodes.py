@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from moments_xr.analysis.pathology import log_kurtosis
+from moments_xr.analysis.criteria import log_kurtosis
 from moments_xr.analysis.sensitivity import get, increments, select_site
 from moments_xr.analysis.sweep import points
 from moments_xr.errors import MissingError, RequestError

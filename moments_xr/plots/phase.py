@@ -142,7 +142,7 @@ def _diagram(row: Activation, weight: Array, bias: Array, keep: float) -> Diagra
     """Fixed points wherever the variance has one: elsewhere quadrature is slow, and c* that of a limit never reached."""
     w, b = (each.ravel() for each in np.meshgrid(weight, bias))
     point = fixed_point(row, w[:0], b[:0], keep)  # checks the activation and the keep rate
-    log_q = log_fixed_variance(kernels(row), w / keep, b)
+    log_q = log_fixed_variance(kernels(row), w / keep, b, np.log(w / keep + b))
     finite = np.isfinite(log_q)
     region = np.where(log_q > 0, "variance diverges", "variance vanishes").astype(object)
     c, xi = np.full(w.size, np.nan), np.full(w.size, np.nan)

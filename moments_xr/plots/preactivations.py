@@ -10,7 +10,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from moments_xr.analysis.pathology import STATISTICS, log_kurtosis
+from moments_xr.analysis.criteria import log_kurtosis, log_one_sidedness, log_slope_spread
 from moments_xr.analysis.sensitivity import architecture
 from moments_xr.errors import MissingError
 from moments_xr.plots import elements
@@ -28,7 +28,7 @@ from moments_xr.plots.panels import (
     ylim,
 )
 from moments_xr.plots.theme import GREY, RED, Backend, Line, chosen_backend, layout, symbol
-from moments_xr.quantities import PATHOLOGIES
+from moments_xr.quantities import PATHOLOGIES, SLOPE_SPREAD
 
 GAUSSIAN, THRESHOLD = Line(GREY, "dashed", 0.6), Line(GREY, "dotted", 0.7)
 
@@ -42,19 +42,25 @@ class Statistic:
     symbol: str
     normed: str
     """Its symbol where every channel of z has a variance of 1."""
-    gaussian: float
+    gaussian: float | None
     logy: bool
-    pathology: str = ""
+    threshold: float | None = None
+    """Of what it is a symptom of."""
 
 
 PICTURED = {
-    "kurtosis": Statistic("kurtosis", log_kurtosis, "kurtosis", "mu4", 3.0, True, "fat_tails"),
+    "kurtosis": Statistic(
+        "kurtosis", log_kurtosis, "kurtosis", "mu4", 3.0, True, PATHOLOGIES["fat_tails"].threshold
+    ),
     "absolute": Statistic(
         "mean absolute value", log_mean_absolute, "abs_over_root", "nu1_abs", float(np.sqrt(2 / np.pi)), False
     ),
     "one_sidedness": Statistic(
-        "one-sidedness", STATISTICS["pseudo_linearity"], "one_sidedness", "one_sidedness", 0.5 / np.pi, True,
-        "pseudo_linearity",
+        "one-sidedness", log_one_sidedness, "one_sidedness", "one_sidedness", 0.5 / np.pi, True,
+        PATHOLOGIES["pseudo_linearity"].threshold,
+    ),
+    "slope_spread": Statistic(
+        "spread of slopes", log_slope_spread, "slope_spread", "slope_spread", None, True, SLOPE_SPREAD
     ),
 }  # fmt: skip
 
@@ -78,9 +84,9 @@ def moments(
     Returns
     -------
     A HoloViews layout of what the cube has of these panels: kurtosis μ₄(z), and the threshold above which tails are fat;
-    ν₁(|z|); ν₁⁺ν₁⁻/μ₂, and the threshold below which each channel stays on one side of the activation; and of z the
-    increment δ_φ χ by the activation, which is 1 if that acts as a linear one. The first three beside the value of a
-    Gaussian. Where batch norm has not given every channel a variance of 1, the first is E_c μ₄,c/E_c μ₂,c² and the second
+    ν₁(|z|); ν₁⁺ν₁⁻/μ₂, and the threshold below which each channel stays on one side of the activation, or where that is
+    curved, of z, the spread of its slope, and the threshold below which it acts as a linear one; and of z the increment
+    δ_φ χ by the activation, which is 1 then. The first three beside the value of a Gaussian. Where batch norm has not given every channel a variance of 1, the first is E_c μ₄,c/E_c μ₂,c² and the second
     ν₁(|z|)/√ν₂(z). Means over realizations (of ν₁⁺ν₁⁻/μ₂ geometric, as in verdicts) with bands from the 16th to the 84th
     percentile.
 
@@ -101,15 +107,18 @@ def moments(
     ds, chosen = one_cube(ds, "moments"), chosen_backend(backend)
     at, name = at_site(ds, site, 2)
     wanted, lacking = {}, []
+    of_z = name == architecture(ds).plotted[2]
     for key, row in PICTURED.items():
+        if key == "slope_spread" and not of_z:
+            continue
         try:
             wanted[key] = row.log(at)
         except MissingError as error:
             lacking.append(error)
     if not wanted:
         raise lacking[0]
-    means = [key for key in wanted if key != "one_sidedness"]
-    if name == architecture(ds).plotted[2]:
+    means = [key for key in wanted if key not in ("one_sidedness", "slope_spread")]
+    if of_z:
         with suppress(MissingError):
             wanted["act"] = steps(ds, ["act"])["act"]
     drawn = {key: band for key, band in elements.bands(wanted, logs=means).items() if np.isfinite(band.mean).any()}
@@ -136,10 +145,10 @@ def _statistic(
     """A statistic beside its Gaussian value and the threshold of what it is a symptom of."""
     parts = [Part(band, symbol(row.normed if site == "norm" else row.symbol, backend), Line(RED))]
     across = np.array([0.0, xlim(band)[1]])
-    levels = {"Gaussian": (row.gaussian, GAUSSIAN)}
-    if row.pathology:
-        levels["threshold"] = PATHOLOGIES[row.pathology].threshold, THRESHOLD
-    guides = [Guide(across, np.full(2, value), label, line) for label, (value, line) in levels.items()]
+    levels = {"Gaussian": (row.gaussian, GAUSSIAN), "threshold": (row.threshold, THRESHOLD)}
+    guides = [
+        Guide(across, np.full(2, value), label, line) for label, (value, line) in levels.items() if value is not None
+    ]
     where = "of z" if site == architecture(ds).plotted[2] else f"at {site}"
     limits = ylim(parts, logy, (), guides, bool(band.undefined))
     return profile(

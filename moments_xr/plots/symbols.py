@@ -70,13 +70,9 @@ SYMBOLS: dict[str, tuple[str, str]] = {
     "power_slope": (r"$\propto l^{\,\tau},\ \tau=%s$", "∝ l^τ, τ = %s"),
     "kurtosis": (r"$\mu_4/\mu_2^2$", "μ₄/μ₂²"),
     "abs_over_root": (r"$\nu_1(|\cdot|)/\sqrt{\nu_2}$", "ν₁(|·|)/√ν₂"),
+    "slope_spread": (r"$\mathrm{E}_c\mathrm{Var}_c\,\phi'/\mathrm{Var}\,\phi'$", "E_c Var_c φ'/Var φ'"),
     "one_sidedness": (r"$\nu_1^{+}\nu_1^{-}/\mu_2$", "ν₁⁺ν₁⁻/μ₂"),
     "log_of": (r"$\log\,%s$", "log %s"),
-    "zero_dimensional_signal": (r"$\mu_2(\mathbf{x}^l)/\nu_2(\mathbf{x}^l)$", "μ₂(x)/ν₂(x)"),
-    "one_dimensional_signal": (r"$r_{\mathrm{eff}}(\mathbf{x}^l)$", "r_eff(x)"),
-    "exploding_sensitivity": (r"growth rate $\gamma^l$", "growth rate γ"),
-    "pseudo_linearity": (r"$\nu_1^{+}\nu_1^{-}/\mu_2(\mathbf{z}^l)$", "ν₁⁺ν₁⁻/μ₂(z)"),
-    "fat_tails": (r"$\mu_4(\mathbf{z}^l)$", "μ₄(z)"),
     "width": ("width $N$", "width N"),
     "width_diffusion": (r"$N\,\times$ diffusion per layer", "N × diffusion per layer"),
     "diffusion_one_input": (r"$5/N$", "5/N"),
@@ -93,3 +89,17 @@ SYMBOLS: dict[str, tuple[str, str]] = {
     "fixed_correlation": (r"$c^*$", "c*"),
     "depth_scale": (r"$\xi_c$", "ξ_c"),
 }
+
+VERDICTS: dict[str, str] = {
+    "μ₂(x)/ν₂(x)": r"$\mu_2(\mathbf{x}^l)/\nu_2(\mathbf{x}^l)$",
+    "r_eff(x)": r"$r_{\mathrm{eff}}(\mathbf{x}^l)$",
+    "γ": r"growth rate $\gamma^l$",
+    "log₁₀ χ": r"$\log_{10}\,\chi^l$",
+    "Δ log₁₀ μ₂(dx)": r"$\Delta\,\log_{10}\,\mu_2(\mathrm{d}\mathbf{x}^l)$",
+    "ν₁⁺ν₁⁻/μ₂": r"$\nu_1^{+}\nu_1^{-}/\mu_2(\mathbf{z}^l)$",
+    "E_c Var_c φ'/Var φ'": r"$\mathrm{E}_c\mathrm{Var}_c\,\phi'/\mathrm{Var}\,\phi'$",
+    "mean δχ since half the depth": r"mean $\delta\chi^l$ since $l/2$",
+    "μ₄(z)": r"$\mu_4(\mathbf{z}^l)$",
+    "E_c μ₄/E_c μ₂²": r"$\mathrm{E}_c\,\mu_4/\mathrm{E}_c\,\mu_2^2$",
+}
+"""Statistics of verdicts, by their symbol in plain text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any, Literal
 
 import holoviews as hv
@@ -254,7 +255,7 @@ def layout(panels: list[hv.Overlay], backend: Backend) -> hv.Layout:
         heights = [_plot_option(one, "height") or PANEL_PIXELS["height"] for one in panels]
         lettered = [
             one.opts(hv.opts.Overlay(title=f"({letter}) {_title(one)}".strip(), height=height, backend="bokeh"))
-            for one, letter, height in zip(panels, "abcdef", _by_row(heights), strict=False)
+            for one, letter, height in zip(panels, ascii_lowercase, _by_row(heights), strict=False)
         ]
         return hv.Layout(lettered).cols(2).opts(hv.opts.Layout(shared_axes=False, backend="bokeh"))
     legends = [labels(one) for one in panels]
@@ -284,4 +285,4 @@ def _by_row(heights: list[int]) -> list[int]:
 def _title(overlay: hv.Overlay) -> str:
     """Its title without the letter it may have of another layout."""
     title = str(_plot_option(overlay, "title") or "")
-    return re.sub(r"^\([a-f]\)\s*", "", title)
+    return re.sub(r"^\([a-z]\)\s*", "", title)

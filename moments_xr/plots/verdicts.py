@@ -15,13 +15,17 @@ from moments_xr.analysis.evidence import evidence
 from moments_xr.errors import MissingError
 from moments_xr.plots import elements
 from moments_xr.plots.panels import one_cube, xlabel
-from moments_xr.plots.theme import BLUE, RED, Backend, Line, chosen_backend, layout, panel, symbol
+from moments_xr.plots.symbols import VERDICTS
+from moments_xr.plots.theme import BLUE, RED, Backend, Line, chosen_backend, layout, panel
 from moments_xr.quantities import PATHOLOGIES
 
 WORDS = {
     "zero_dimensional_signal": "signal shrinks to a point",
     "one_dimensional_signal": "signal shrinks to a line",
     "exploding_sensitivity": "sensitivity explodes",
+    "high_sensitivity": "noise drowns the signal",
+    "vanishing_gradient": "gradients vanish",
+    "exploding_gradient": "gradients explode",
     "pseudo_linearity": "layers are nearly linear",
     "fat_tails": "few inputs carry the signal",
 }
@@ -48,7 +52,7 @@ STATES = {
     ),
 }
 THRESHOLD = Line("#1a1a1a", "dashed", 0.7)
-STRIP = 0.46
+STRIP = 0.38
 """Height of a strip; the words above it have the rest of 1."""
 
 SEPARATE = 8
@@ -73,10 +77,10 @@ def verdicts(ds: xr.Dataset | xr.DataTree, backend: Backend | None = None) -> hv
 
     Returns
     -------
-    A HoloViews layout of up to six panels. (a) A strip for each pathology, coloured by its state at each depth as
+    A HoloViews layout of up to eight panels. (a) A strip for each pathology, coloured by its state at each depth as
     `moments_xr.evidence` tells it, under its name and the verdict of `classify`; a triangle marks the onset of what is
     present. (b), … Of each one that was measured, the statistic with its 95 % interval over realizations, its threshold
-    (dashed), and the side beyond that (shaded). Statistics are geometric means, of effective ranks in their distance from
+    (dashed), and the side beyond that (shaded); vanishing and exploding gradients share a panel. Statistics are geometric means, of effective ranks in their distance from
     1; the growth rate, a mean, tells an explosion only by staying as large.
 
     Raises
@@ -91,7 +95,7 @@ def verdicts(ds: xr.Dataset | xr.DataTree, backend: Backend | None = None) -> hv
     >>> import moments_xr as mx
     >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 8, "network.depth": 20}), progress=False)
     >>> len(ds.moments.plot.verdicts())
-    6
+    8
     """
     ds = one_cube(ds, "verdicts")
     found = evidence(ds).compute()
@@ -103,8 +107,13 @@ def verdicts(ds: xr.Dataset | xr.DataTree, backend: Backend | None = None) -> hv
     edges = _edges(found["layer"].values)
     depths = {"xlabel": xlabel(ds, chosen), "xlim": (float(edges[0]), float(edges[-1])), "title": ""}
     panels = [_strips(found, edges, chosen, depths)]
-    panels += [_statistic(found.sel(pathology=name), chosen, depths) for name in measured]
+    panels += [_statistic(found.sel(pathology=names), chosen, depths) for names in _together(measured)]
     return layout(panels, chosen)
+
+
+def _together(measured: list[str]) -> list[list[str]]:
+    """Pathologies of each panel: those of one statistic, which two thresholds bound, share theirs."""
+    return [list(names) for _, names in groupby(measured, key=lambda name: PATHOLOGIES[name].symbol)]
 
 
 def _edges(layers: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -132,7 +141,7 @@ def _strips(found: xr.Dataset, edges: NDArray[np.float64], backend: Backend, dep
             runs[state].append((*place, WORDS[name], span, STATES[state].meaning, str(one["sentence"].values)))
         names.append((edges[0], bottom + STRIP, WORDS[name]))
         answers.append((edges[-1], bottom + STRIP, _answer(one)))
-        onsets += [(float(one["onset"]), bottom - 0.09, WORDS[name])] if one["verdict"] == "present" else []
+        onsets += [(float(one["onset"]), bottom + STRIP / 2, WORDS[name])] if one["verdict"] == "present" else []
     drawn = hv.Overlay([])
     for state, rectangles in runs.items():
         if rectangles:
@@ -179,7 +188,7 @@ def _swatch(state: State) -> hv.Scatter:
 
 def _labels(words: list[tuple[float, float, str]], side: str, backend: Backend) -> hv.Labels:
     look = (
-        {"color": "#1a1a1a", "horizontalalignment": side, "verticalalignment": "bottom", "size": 7.5}
+        {"color": "#1a1a1a", "horizontalalignment": side, "verticalalignment": "bottom", "size": 7}
         if backend == "matplotlib"
         else {"text_color": "#1a1a1a", "text_align": side, "text_baseline": "bottom", "text_font_size": "12px"}
     )
@@ -192,29 +201,36 @@ def _onsets(onsets: list[tuple[float, float, str]], backend: Backend) -> hv.Scat
     return drawn.opts(hv.opts.Scatter(color="#1a1a1a", **look, backend=backend))
 
 
-def _statistic(one: xr.Dataset, backend: Backend, depths: dict[str, Any]) -> hv.Overlay:
-    """A statistic with depth, and its threshold."""
-    name = str(one["pathology"].values)
-    row, layers = PATHOLOGIES[name], one["layer"].values
+def _statistic(found: xr.Dataset, backend: Backend, depths: dict[str, Any]) -> hv.Overlay:
+    """A statistic with depth, and its threshold; two where it has one below and one above."""
+    names, layers = [str(name) for name in found["pathology"].values], found["layer"].values
+    one, rows = found.isel(pathology=0), [PATHOLOGIES[name] for name in names]
     mean, low, high = (one[key].values for key in ("statistic", "statistic_low", "statistic_high"))
-    values = np.concatenate([mean, low, high, [row.threshold]])
-    logy = bool(row.threshold > 0 and np.nanmax(values) > FEW_FOLD * np.nanmin(values))
+    thresholds = found["threshold"].values
+    values = np.concatenate([mean, low, high, thresholds])
+    logy = bool(rows[0].origin is not None and np.nanmax(values) > FEW_FOLD * np.nanmin(values))
     if logy:
         mean, low, high, values = (np.maximum(array, LEAST) for array in (mean, low, high, values))
     ylim = elements.limits(values, logy)
-    beyond = (row.threshold, ylim[1]) if row.side == "above" else (ylim[0], row.threshold)
-    ends = np.array(depths["xlim"])
-    shade = hv.Area((ends, np.full(2, beyond[0]), np.full(2, beyond[1])), "layer", ["from", "to"])
-    shade = shade.opts(hv.opts.Area(**Line(RED).band(backend) | {"alpha": 0.1}, logy=logy, backend=backend))
-    told_by_rate = name == "exploding_sensitivity"  # by how it changes: no rate alone is beyond the threshold
-    drawn = hv.Overlay([] if told_by_rate else [shade])
-    label = symbol(name, backend)
+    ends, drawn = np.array(depths["xlim"]), hv.Overlay([])
+    for row, threshold in zip(rows, thresholds, strict=True):
+        beyond = (threshold, ylim[1]) if row.side == "above" else (ylim[0], threshold)
+        shade = hv.Area((ends, np.full(2, beyond[0]), np.full(2, beyond[1])), "layer", ["from", "to"])
+        if row.judged != "law":  # told by how it changes: no rate alone is beyond the threshold
+            drawn = drawn * shade.opts(
+                hv.opts.Area(**Line(RED).band(backend) | {"alpha": 0.1}, logy=logy, backend=backend)
+            )
+    label = str(one["symbol"].values)
+    label = VERDICTS.get(label, label) if backend == "matplotlib" else label
     if len(layers) <= SEPARATE:
         drawn = drawn * elements.intervals(layers, mean, low, high, label, Line(BLUE), backend)
     else:
         drawn = drawn * elements.area(elements.Band(layers, mean, low, high), "", Line(BLUE), backend, logy)
-        names = ["statistic", "low", "high", "state"]
-        curve = hv.Curve((layers, mean, low, high, one["state"].values.astype(str)), "layer", names, label=label)
+        columns = ["statistic", "low", "high", "state"]
+        curve = hv.Curve((layers, mean, low, high, one["state"].values.astype(str)), "layer", columns, label=label)
         drawn = drawn * curve.opts(hv.opts.Curve(**Line(BLUE).curve(backend), logy=logy, backend=backend))
-    drawn = drawn * elements.plain(ends, np.full(2, row.threshold), f"threshold {row.threshold:g}", THRESHOLD, backend)
-    return panel(drawn, backend, **depths, logy=logy, ylim=ylim, ylabel=WORDS[name])
+    words = f"threshold{'s' if len(names) > 1 else ''} {' and '.join(f'{value:g}' for value in thresholds)}"
+    for label, threshold in zip((words, ""), thresholds, strict=False):
+        drawn = drawn * elements.plain(ends, np.full(2, threshold), label, THRESHOLD, backend)
+    ylabel = "change of gradients" if len(names) > 1 else WORDS[names[0]]
+    return panel(drawn, backend, **depths, logy=logy, ylim=ylim, ylabel=ylabel)

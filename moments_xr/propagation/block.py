@@ -14,8 +14,16 @@ from moments_xr.activations import ACTIVATIONS
 from moments_xr.errors import RequestError
 from moments_xr.inputs import input_batch, load_dataset
 from moments_xr.propagation import networks
-from moments_xr.propagation.measure import RANKED, Views, channel_moments, effective_rank, pair_correlation, pool
-from moments_xr.propagation.steps import rescale_
+from moments_xr.propagation.measure import (
+    RANKED,
+    Views,
+    channel_moments,
+    effective_rank,
+    pair_correlation,
+    pool,
+    slope_spread,
+)
+from moments_xr.propagation.steps import rescale_, slope
 from moments_xr.propagation.weights import draw, draw_weights, each_realization, redraws, streams, with_dropout
 from moments_xr.quantities import ARCHITECTURES, BRANCH_QUANTITIES, pooled_names
 from moments_xr.recipe import Recipe
@@ -99,18 +107,18 @@ def propagate_block(
     `signal` and `noise` are (realization, sample, *space, channel), without a spatial axis when fully connected; the
     signal is standardised and scaled already. `weights` gives what each convolution has in order of use, the embedding first.
     """
-    network, normed = recipe.network, ARCHITECTURES[recipe.network.architecture].normed
-    layer_steps, homogeneous = networks.LAYERS[network.architecture], ACTIVATIONS[network.activation].homogeneous
+    network, kind = recipe.network, ARCHITECTURES[recipe.network.architecture]
+    layer_steps, activation = networks.LAYERS[network.architecture], ACTIVATIONS[network.activation]
     recorder = Recorder(recipe, signal)
     # float32 means float32: no TF32 in convolutions on a card, and the same algorithm each time.
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         pair = networks.embed(network, torch.stack([signal, noise], 1), weights)
         exponents = np.zeros((2, len(signal)))
         for layer in range(1, network.depth + 1):
-            for tensor in (1,) if normed else (0, 1):
+            for tensor in (1,) if kind.normed else (0, 1):
                 exponents[tensor] += rescale_(pair[:, tensor]).cpu().numpy()
             scaled = scaled_weights(weights, exponents[0])
-            scale = None if normed or homogeneous else signal_factor(exponents[0]).to(pair)
+            scale = None if kind.normed or activation.homogeneous else signal_factor(exponents[0]).to(pair)
             if layer in recipe.layers:
                 recorder.scales(layer, exponents)
                 if recipe.measure.branches:
@@ -121,6 +129,8 @@ def propagate_block(
             for site, state in layer_steps(network, pair, scaled, scale):
                 if layer in recipe.layers and site in recipe.sites:
                     recorder.record(layer, site, state)
+                if layer in recipe.layers and site == kind.plotted[2] and activation.lines is None:
+                    recorder.slopes(layer, slope(state[:, 0], activation, scale))
             pair = state
             progress(layer)
     return recorder.arrays()
@@ -175,6 +185,8 @@ class Recorder:
             self.out["branch_log_increment"] = torch.full(
                 (*shape[:2], recipe.measure.branches, len(BRANCH_QUANTITIES)), math.nan, **options
             )
+        if ACTIVATIONS[recipe.network.activation].lines is None:
+            self.out["slope_spread"] = torch.full(shape[:2], math.nan, dtype=torch.float64, **options)
         self.pairs = recipe.measure.pairs
         if self.pairs:
             count = self.pairs * (self.pairs - 1) // 2
@@ -191,6 +203,9 @@ class Recorder:
             self.out[f"reff_{tensor}"][where] = effective_rank(RANKED[tensor](views)).float()
         if self.pairs:
             self.out["pair_correlation"][where] = pair_correlation(pair[:, 0, : self.pairs]).float()
+
+    def slopes(self, layer: int, slope: torch.Tensor) -> None:
+        self.out["slope_spread"][:, self.layer_index[layer]] = slope_spread(slope)
 
     def scales(self, layer: int, exponents: np.ndarray) -> None:
         for name, exponent in zip(("log_signal_scale", "log_noise_scale"), exponents, strict=True):

@@ -104,6 +104,20 @@ def effective_rank(centred: torch.Tensor) -> torch.Tensor:
     return (trace / torch.linalg.eigvalsh(gram)[..., -1]).clamp(min=1)
 
 
+def slope_spread(slope: torch.Tensor) -> torch.Tensor:
+    """Share of the variance of slopes (realization, sample, *space, channel) that is over the data within channels (THEORY 6).
+
+    (realization,), float64: 0 where every channel has one slope for all data, 1 where all channels have the same mean; 0 too
+    where there is one slope for all, to rounding.
+    """
+    slopes = slope.flatten(1, -2)
+    mean = slopes.mean(1)
+    within = (slopes - mean[:, None]).square().mean(1).double().mean(-1)
+    total = within + mean.double().var(-1, correction=0)
+    straight = total <= torch.finfo(slope.dtype).eps ** 2 * mean.double().square().mean(-1)
+    return torch.where(straight, 0.0, within / total)
+
+
 def pair_correlation(signal: torch.Tensor) -> torch.Tensor:
     """c_ab = ⟨x_a, x_b⟩/(‖x_a‖ ‖x_b‖) of every two samples a < b (THEORY 8), over positions and channels, not centred.
 

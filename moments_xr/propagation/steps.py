@@ -128,6 +128,15 @@ def activate_(pair: torch.Tensor, activation: Activation, scale: torch.Tensor | 
     return pair
 
 
+def slope(signal: torch.Tensor, activation: Activation, scale: torch.Tensor | None = None) -> torch.Tensor:
+    """φ'(s y) of the signal y (realization, sample, *space, channel), s (realization,) as in `activate_`; a new tensor."""
+    assert activation.torch is not None
+    factor = 1 if scale is None else scale.view(-1, *(1,) * (signal.ndim - 1))
+    with torch.enable_grad():
+        y = (signal * factor).requires_grad_()
+        return torch.autograd.grad(activation.torch(y).sum(), y)[0]
+
+
 def add_(pair: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
     """Residual sum, of signal and of noise."""
     return pair.add_(skip)

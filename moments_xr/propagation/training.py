@@ -1,4 +1,4 @@
-"""Nets of one shape, trained at once by plain SGD: a layer's weights are one tensor (net, output, input)."""
+"""Nets of one shape, trained at once: a layer's weights are one tensor (net, output, input)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ LAYERS: dict[str, Layer] = {
     "res": lambda network, x, affine, phi, norm: x + affine(phi(affine(x))),
 }
 """The layers of `propagation.networks`, of the signal alone and to be differentiated (THEORY 1 and 8)."""
+
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+"""Each moves an entry of a tensor by that entry's own gradients only: nets in one tensor stay independent."""
 
 
 def draw_nets(nets: Sequence[Net], features: int, classes: int) -> list[torch.Tensor]:
@@ -104,6 +107,7 @@ def train_nets(
     signal: np.ndarray,
     labels: np.ndarray,
     steps: Sequence[int],
+    optimiser: str,
     rate: float,
     progress: Callable[[int], None] = lambda step: None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -119,6 +123,8 @@ def train_nets(
         All samples (sample, feature), standardised and scaled, and their classes (sample,).
     steps
         After how many steps to look, increasing; the last ends the training.
+    optimiser
+        One of `OPTIMISERS`, with its defaults in torch but for the rate.
     rate
         Learning rate.
     progress
@@ -131,7 +137,7 @@ def train_nets(
     first, _ = nets[0]
     device, dtype = resolve_device(first.compute.device), resolve_precision(first.compute.precision)
     parameters = draw_nets(nets, signal.shape[1], int(labels.max()) + 1)
-    optimiser = torch.optim.SGD([tensor.requires_grad_() for tensor in parameters], lr=rate)
+    mover = OPTIMISERS[optimiser]([tensor.requires_grad_() for tensor in parameters], lr=rate)
     samplers = {(recipe.seed, realization): sampler(recipe.seed, realization) for recipe, realization in nets}
     x, targets = torch.from_numpy(signal).to(device, dtype), torch.from_numpy(labels).to(device)
     every, all_targets = x.expand(len(nets), -1, -1), targets.expand(len(nets), -1)
@@ -145,9 +151,9 @@ def train_nets(
         if step < steps[-1]:
             rows = {key: rng.choice(len(signal), first.input.batch, replace=False) for key, rng in samplers.items()}
             batch = torch.from_numpy(np.stack([rows[recipe.seed, r] for recipe, r in nets])).to(device)
-            optimiser.zero_grad()
+            mover.zero_grad()
             losses(logits(first.network, parameters, x[batch]), targets[batch]).sum().backward()
-            optimiser.step()
+            mover.step()
             progress(step + 1)
     accuracy, loss = torch.stack(seen, -1).numpy()
     return accuracy, loss

@@ -84,7 +84,7 @@ def verdicts(results: Results) -> tuple[Verdict, ...]:
                 meaning=known.long_name,
                 verdict=str(row["verdict"].item()),
                 sentence=str(row["sentence"].item()),
-                symbol=known.symbol,
+                symbol=str(row["symbol"].item()),
                 statistic=float(row["statistic"]),
                 low=float(row["statistic_low"]),
                 high=float(row["statistic_high"]),
@@ -97,10 +97,11 @@ def verdicts(results: Results) -> tuple[Verdict, ...]:
 
 
 def headline(results: Results) -> str:
-    """What is wrong with the net, or that nothing is: `exploding sensitivity and fat tails`, `well-behaved`, `undecided`."""
+    """What is wrong with the net, or that nothing is: `exploding sensitivity and fat tails`, `well-behaved`, or how much was
+    judged."""
     present = [row.title for row in verdicts(results) if row.verdict == "present"]
     if not present:
-        return str(results["classify"]["overall"].item())
+        return in_words(str(results["classify"]["overall"].item()))
     *others, last = present
     return f"{', '.join(others)} and {last}" if others else last
 
@@ -204,7 +205,7 @@ def recipe_of(ds: xr.Dataset | xr.DataTree) -> Recipe | None:
 
 
 def in_words(name: str) -> str:
-    """The name of a pathology in plain words.
+    """The name of a pathology, or a text with such names, in plain words.
 
     >>> in_words("zero_dimensional_signal"), in_words("fat_tails")
     ('zero-dimensional signal', 'fat tails')

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moments_xr.theory.batch_norm import explosion_depth as explosion_depth
     from moments_xr.theory.batch_norm import explosion_rate as explosion_rate
+    from moments_xr.theory.batch_norm_drawn import explosion_at_width as explosion_at_width
+    from moments_xr.theory.collapse import propagate_collapse as propagate_collapse
+    from moments_xr.theory.collapse_drawn import collapse_at_width as collapse_at_width
     from moments_xr.theory.evolution import propagate_correlation as propagate_correlation
     from moments_xr.theory.evolution import propagate_variance as propagate_variance
     from moments_xr.theory.finite_width import diffusion_bounds as diffusion_bounds
@@ -57,6 +60,8 @@ _EXPORTS = {
     "survival_bounds": "finite_width",
     "log_moment_variance": "fluctuations",
     "propagate_samples": "samples",
+    "propagate_collapse": "collapse",
+    "collapse_at_width": "collapse_drawn",
     "derivative_moment": "jacobian",
     "jacobian_moments": "jacobian",
     "least_relative_variance": "jacobian",
@@ -68,6 +73,7 @@ _EXPORTS = {
     "best_variance": "residual_limits",
     "explosion_rate": "batch_norm",
     "explosion_depth": "batch_norm",
+    "explosion_at_width": "batch_norm_drawn",
     "jacobian_relative_variance": "finite_width",
     "isometry": "spectrum",
 }

@@ -10,7 +10,7 @@ TOLERANCE = 1e-9
 """A slope this near to 1 counts as 1."""
 
 LOG_Q = np.linspace(-100, 100, 401)
-"""Where the variance map is tabulated, relative to its start, which is in the middle."""
+"""Where the variance map is tabulated."""
 
 ROUNDING = 1e-12
 """A variance that changes by less than this part in a layer is fixed."""
@@ -18,31 +18,33 @@ ROUNDING = 1e-12
 ITERATIONS = 60
 
 
-def log_fixed_variance(kernel: Kernels, weight: Array, bias: Array, log_start: float = 0.0) -> Array:
+def log_fixed_variance(kernel: Kernels, weight: Array, bias: Array, log_start: Array) -> Array:
     """Log of the limit of the variance map from a start, as the map increases: its nearest root that way, or ∓inf.
 
     Parameters
     ----------
     kernel
         Kernels of the activation.
-    weight, bias
-        σ_w²/ρ and σ_b², of one shape (point,).
-    log_start
-        log q of the start.
+    weight, bias, log_start
+        σ_w²/ρ, σ_b² and log q of the start, of one shape (point,).
     """
-    grid = LOG_Q + log_start
     with np.errstate(divide="ignore"):
         log_weight, log_bias = np.log(weight), np.log(bias)
-    ratio = np.log(kernel.square(np.exp(grid))) - grid
-    rate = np.logaddexp(log_weight[:, None] + ratio, log_bias[:, None] - grid)
-    middle = grid.size // 2
-    way = np.where(abs(rate[:, middle]) < ROUNDING, 0, np.sign(rate[:, middle])).astype(int)
-    passed = np.where(way[:, None] > 0, rate[:, middle:] < -ROUNDING, rate[:, middle::-1] > ROUNDING)
-    exists, steps = passed.any(-1), passed.argmax(-1)
-    log_q = np.where(way > 0, np.inf, np.where(way < 0, -np.inf, log_start))
-    found = exists & (way != 0)
-    far = grid[middle + way * steps][found]
-    log_q[found] = _newton(kernel, log_weight[found], log_bias[found], far - way[found] * (LOG_Q[1] - LOG_Q[0]), far)
+
+    def rate(log_q: Array, weight: Array, bias: Array) -> Array:
+        return np.logaddexp(weight + np.log(kernel.square(np.exp(log_q))) - log_q, bias - log_q)
+
+    log_start = np.clip(log_start, LOG_Q[0], LOG_Q[-1])
+    first = rate(log_start, log_weight, log_bias)
+    table = rate(LOG_Q, log_weight[:, None], log_bias[:, None])
+    rises = first > 0
+    above, below = log_start[:, None] < LOG_Q, log_start[:, None] > LOG_Q
+    passed = np.where(rises[:, None], above & (table < -ROUNDING), below & (table > ROUNDING))
+    far = np.where(rises, passed.argmax(-1), LOG_Q.size - 1 - passed[:, ::-1].argmax(-1))
+    log_q = np.where(abs(first) < ROUNDING, log_start, np.where(rises, np.inf, -np.inf))
+    found = passed.any(-1) & (abs(first) >= ROUNDING)
+    near = np.where(rises, np.maximum(LOG_Q[far - 1], log_start), np.minimum(LOG_Q[(far + 1) % LOG_Q.size], log_start))
+    log_q[found] = _newton(kernel, log_weight[found], log_bias[found], near[found], LOG_Q[far][found])
     return log_q
 
 

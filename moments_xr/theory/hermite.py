@@ -53,7 +53,13 @@ def distance(row: Activation, kernel: Kernels, q: Array, gap: Array) -> Array:
     both = tail[:, None] * tail
     order = np.divide(steep[:, None] * steep, both, out=np.zeros_like(both), where=both > 0).clip(ORDERS + 1, FARTHEST)
     with np.errstate(divide="ignore"):
-        total = np.square(tail[:, None] - tail) - 2 * both * np.expm1(order * np.log1p(-np.minimum(gap, 1)))
+        beyond = np.square(tail[:, None] - tail) - 2 * both * np.expm1(order * np.log1p(-np.minimum(gap, 1)))
+    return series(alpha, gap) + beyond
+
+
+def series(alpha: Array, gap: Array) -> Array:
+    """Σ_k (α_k − β_k)² + 2 α_k β_k (1 − c^k) of all pairs: α (sample, order), 1 − c (sample, sample)."""
+    total = np.zeros_like(gap)
     power, decay = np.ones_like(gap), np.zeros_like(gap)  # c^k and 1 − c^k, which is the sum of its steps
     for one in alpha.T:
         total += np.square(one[:, None] - one) + 2 * one[:, None] * one * decay

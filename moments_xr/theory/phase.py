@@ -23,8 +23,12 @@ LARGEST_LOG_Q = 25.0
 """Critical points are looked for up to here: beyond, the difference of q and E φ²/E φ'² is rounding."""
 
 
+SMALLEST = float(np.exp(LOG_Q[0]))
+"""Variance that stands for 0 at the start."""
+
+
 class FixedPoint(NamedTuple):
-    """Where variance and correlation go with depth, from variance 1 and correlation 0; arrays of one shape.
+    """Where variance and correlation go with depth, from inputs of variance 1 and correlation 0; arrays of one shape.
 
     Where the variance vanishes or diverges, c, χ_c and ξ_c are those of the limit of the c-map there, in which biases
     are negligible: for ReLU, whose c-map is the same at every variance, what THEORY 8 says of (2, 0).
@@ -45,7 +49,8 @@ class FixedPoint(NamedTuple):
     xi_c: Array
     """−1/log χ_c, in layers: inf at slope 1, where correlations converge as a power of depth, or not at all."""
     phase: Array
-    """`ordered`, `critical` or `chaotic`, for χ₁ below, at or above 1."""
+    """`ordered`, `critical` or `chaotic`, for χ₁ below, at or above 1; `unbounded` instead of chaotic where the variance
+    diverges, as of ReLU with σ_w² > 2, whose correlations converge to c* = 1 all the same (Pennington et al. 2017)."""
     variance: Array
     """`converges`, `vanishes` or `diverges`."""
 
@@ -55,7 +60,7 @@ def fixed_point(
     weight_variance: ArrayLike,
     bias_variance: ArrayLike = 0.0,
     keep: ArrayLike = 1.0,
-    q: float = 1.0,
+    q: ArrayLike | None = None,
 ) -> FixedPoint:
     """Fixed point of the variance map and of the c-map, their slopes and depth scales.
 
@@ -68,7 +73,8 @@ def fixed_point(
     weight_variance, bias_variance, keep
         σ_w², σ_b² and the keep rate ρ; broadcast.
     q
-        Variance of the first pre-activations. Some activations (GELU, SiLU) have several fixed points.
+        Variance of the first pre-activations, from which the map starts; broadcast. σ_w²/ρ + σ_b², of inputs of variance 1,
+        if not given. ReLU at (2, 0) keeps every variance, and some activations (GELU, SiLU) have several fixed points.
 
     Returns
     -------
@@ -87,14 +93,13 @@ def fixed_point(
     >>> point.phase.tolist(), point.q.round(4).tolist(), point.xi_c.round(3).tolist()
     (['ordered', 'chaotic'], [0.1628, 1.5076], [1.07, 8.985])
     """
-    weight, bias, keep = np.broadcast_arrays(
-        *check(weight_variance=weight_variance, bias_variance=bias_variance, keep=keep)
-    )
-    if not 0 < q < np.inf:
-        raise RequestError(f"q: {q} is the variance of the first pre-activations; needs to be positive")
-    shape, kernel = weight.shape, kernels(activation)
-    weight, bias, keep = weight.ravel(), bias.ravel(), keep.ravel()
-    log_q = log_fixed_variance(kernel, weight / keep, bias, float(np.log(q)))
+    weight, bias, keep = check(weight_variance=weight_variance, bias_variance=bias_variance, keep=keep)
+    start = np.maximum(weight / keep + bias, SMALLEST) if q is None else np.asarray(q, dtype="f8")
+    if not ((start > 0) & (start < np.inf)).all():
+        raise RequestError(f"q: {start} is the variance of the first pre-activations; needs to be positive")
+    shape, kernel = np.broadcast_shapes(weight.shape, bias.shape, keep.shape, start.shape), kernels(activation)
+    weight, bias, keep, start = (np.broadcast_to(array, shape).ravel() for array in (weight, bias, keep, start))
+    log_q = log_fixed_variance(kernel, weight / keep, bias, np.log(start))
     finite = np.isfinite(log_q)
     at = np.exp(np.clip(log_q, *LOG_Q_RANGE))
     square = kernel.square(at)
@@ -116,7 +121,9 @@ def fixed_point(
         slope_q,
         np.where(log_q == np.inf, np.nan, _depth_scale(slope_q, tolerance)),
         _depth_scale(chi_c, tolerance),
-        np.select([abs(chi_1 - 1) < tolerance, chi_1 < 1], ["critical", "ordered"], "chaotic"),
+        np.select(
+            [abs(chi_1 - 1) < tolerance, chi_1 < 1, log_q == np.inf], ["critical", "ordered", "unbounded"], "chaotic"
+        ),
         np.select([finite, log_q < 0], ["converges", "vanishes"], "diverges"),
     )
     return FixedPoint(*(column.reshape(shape) for column in columns))
