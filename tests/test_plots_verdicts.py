@@ -15,7 +15,7 @@ from moments_xr.quantities import PATHOLOGIES
 def exploding():
     from conftest import make_recipe
 
-    recipe = make_recipe("bn_ff", realizations=10, network__depth=24, network__width=24, measure__channels="mean")
+    recipe = make_recipe("bn_ff", realizations=16, network__depth=24, network__width=48, measure__channels="mean")
     return mx.run(recipe, progress=False)
 
 

@@ -45,9 +45,11 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     only where it fits: nowhere in the deeper half (of a power law, in both) does the curve surely leave it by more than 1.5 %
     of its growth there, and the interval of p tells it from its neighbours:
 
-    * `exponential`, p = 0: over the deeper half p is surely below 0.09, over the whole range between −0.09 and 0.4.
-    * `power`, p = 1: with a correction in 1/l, which the offset of log(l + c) makes, p is surely above 0.91, and without it below 1.09.
-    * `between`: p is surely neither over the deeper half (from 0.09 to 0.8, or above 1.09) and is steady: it neither rises
+    * `exponential`, p = 0: over the deeper half p is surely below 0.08 (and over the whole range below 0.4, from a transient);
+      or over the whole range, and over the deeper half it isn't surely above 0.04.
+    * `power`, p = 1: with a correction in 1/l, which the offset of log(l + c) makes, p is surely above 0.91, and without
+      it below 1.09.
+    * `between`: p is surely neither over the deeper half (from 0.08 to 0.8, or above 1.09) and is steady: it neither rises
       from one half to the other as under a power law with an offset or in growth that ends, nor falls as where an
       exponential emerges. For p < 1 χ grows like exp(c l^(1−p)), for p > 1 more slowly than every power: as a power of log l, or boundedly.
       This is of the layers measured: deeper ones may show a law.
@@ -100,7 +102,7 @@ def fit_growth(ds: xr.Dataset, layers: tuple[int, int] | None = None, site: str 
     Examples
     --------
     >>> import moments_xr as mx
-    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 8, "network.depth": 20}), progress=False)
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 12, "network.depth": 20}), progress=False)
     >>> str(mx.fit_growth(ds).growth.values)
     'exponential'
     """

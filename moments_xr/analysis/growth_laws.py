@@ -19,14 +19,14 @@ Array = NDArray[Any]
 ANSWERS = ("undecided", "exponential", "power", "bounded", "between")
 UNDECIDED, EXPONENTIAL, POWER, BOUNDED, BETWEEN = range(5)
 
-TOLERANCE = 0.09
-"""A law's exponent is found within this: what is .1 away, as l^0.9 or (log l)^1.5 down to layer 200, is told apart."""
+APART_FROM_EXPONENTIAL, APART_FROM_POWER = 0.08, 0.09
+"""How far from 0, and from 1, an exponent is another's: l^0.9, or (log l)^1.5 down to layer 200, are told apart."""
 
 FAR = 0.3
 """How far from its law's the interval may reach on its other side: of exponential growth below 0, of a power law above 1."""
 
 TRANSIENT = 0.4
-"""How far above 0 the exponent of exponential growth may lie over the whole range."""
+"""How far above 0 the exponent of exponential growth may lie over the whole range, from a transient at its beginning."""
 
 ROUGHLY_POWER = {"shallower": 0.5, "deeper": 0.75}
 """Least exponents of a power law in halves of the range, where its offset is left in."""
@@ -58,17 +58,16 @@ class Range(NamedTuple):
     def answer(self) -> int:
         """The law over this range by itself."""
         _, low, high = self.exponent
-        if self.still:
-            return BOUNDED
-        if low > SATURATES and self.departure < ROUGHLY_KEEPS:
+        if self.still or (low > SATURATES and self.departure < ROUGHLY_KEEPS):
             return BOUNDED
         if not self.grows or self.departure > KEEPS:
             return UNDECIDED
-        if low > -FAR and high < TOLERANCE:
+        if low > -FAR and high < APART_FROM_EXPONENTIAL:
             return EXPONENTIAL
-        if low > 1 - TOLERANCE and high < 1 + TOLERANCE:
+        if low > 1 - APART_FROM_POWER and high < 1 + APART_FROM_POWER:
             return POWER
-        return BETWEEN if (low > TOLERANCE and high < BELOW_POWER) or low > 1 + TOLERANCE else UNDECIDED
+        apart = (low > APART_FROM_EXPONENTIAL and high < BELOW_POWER) or low > 1 + APART_FROM_POWER
+        return BETWEEN if apart else UNDECIDED
 
 
 def look(rows: Array, layers: Array) -> Range:
@@ -89,23 +88,33 @@ def verdict(whole: Range, shallower: Range, deeper: Range, corrected: Exponent, 
     ratio
         Between depths of the halves.
     """
-    here, early, late = deeper.answer(), shallower.exponent, deeper.exponent
-    if here == EXPONENTIAL:
-        law = whole.exponent.low > -TOLERANCE and whole.exponent.high < TRANSIENT
-    elif here == BOUNDED:
-        law = deeper.still or (whole.exponent.low > 1 + TOLERANCE and shallower.departure < ROUGHLY_KEEPS)
-    elif not (whole.grows and deeper.grows) or max(shallower.departure, deeper.departure) > KEEPS:
-        law = False
-    elif _is_power(whole.exponent, early, late, corrected):
+    early, late = shallower.exponent, deeper.exponent
+    if _is_exponential(whole, deeper):
+        return EXPONENTIAL
+    if deeper.answer() == BOUNDED:
+        ends = whole.exponent.low > 1 + APART_FROM_POWER and shallower.departure < ROUGHLY_KEEPS
+        return BOUNDED if deeper.still or ends else UNDECIDED
+    if not (whole.grows and deeper.grows) or max(shallower.departure, deeper.departure) > KEEPS:
+        return UNDECIDED
+    if _is_power(whole.exponent, early, late, corrected):
         return POWER
-    else:
-        law = here == BETWEEN and _is_steady(early, late, ratio)
-    return here if law else UNDECIDED
+    return BETWEEN if deeper.answer() == BETWEEN and _is_steady(early, late, ratio) else UNDECIDED
+
+
+def _is_exponential(whole: Range, deeper: Range) -> bool:
+    """Whether p is 0: over the deeper half, after a transient; or over the whole, and the deeper half doesn't deny it."""
+    everywhere, late = whole.exponent, deeper.exponent
+    not_faster = everywhere.low > -APART_FROM_EXPONENTIAL and late.low > -FAR
+    if not (not_faster and deeper.grows and deeper.departure < KEEPS):
+        return False
+    after = late.high < APART_FROM_EXPONENTIAL and everywhere.high < TRANSIENT
+    throughout = everywhere.high < APART_FROM_EXPONENTIAL and whole.departure < KEEPS
+    return after or (throughout and late.low < APART_FROM_EXPONENTIAL / 2 and late.high < FAR)
 
 
 def _is_power(whole: Exponent, shallower: Exponent, deeper: Exponent, corrected: Exponent) -> bool:
     """Whether p is 1 but for an offset, which makes it smaller at first: l/(l + c) for log(l + c)."""
-    one = corrected.low > 1 - TOLERANCE and corrected.high < 1 + FAR and whole.high < 1 + TOLERANCE
+    one = corrected.low > 1 - APART_FROM_POWER and corrected.high < 1 + FAR and whole.high < 1 + APART_FROM_POWER
     roughly = ROUGHLY_POWER["shallower"] < shallower.low and ROUGHLY_POWER["deeper"] < deeper.low
     return bool(one and roughly and deeper.high < SATURATES)
 

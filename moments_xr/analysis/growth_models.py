@@ -101,18 +101,20 @@ def judge(rows: Array, layers: Array) -> list[Any]:
     """
     rows, layers = rows[np.isfinite(rows).all(axis=1)], np.asarray(layers, dtype="f8")
     parts = [(rows[:, within], layers[within]) for within in halves(layers)]
+    deep, depths = parts[-1]
     answers, together = [UNDECIDED] * len(RANGES), UNDECIDED
     if enough(layers) and len(rows) >= FEWEST_ROWS:
         whole, shallower, deeper = (look(*part) for part in parts)
-        answers = [found.answer() for found in (whole, shallower, deeper)]
+        answers, exponent = [found.answer() for found in (whole, shallower, deeper)], deeper.exponent
         together = verdict(whole, shallower, deeper, local_exponent(rows, layers, 1), np.sqrt(layers[-1] / layers[0]))
-    deep, depths = parts[-1]
+    else:
+        exponent = local_exponent(deep, depths)
     fits = [
         mean_interval(slopes(deep, x)) if together == law else [np.nan] * 3
         for law, x in ((EXPONENTIAL, depths), (POWER, np.log(depths)))
     ]
     compared = support(rows, layers) if len(rows) >= INTERVAL and len(layers) > 2 else (np.nan, np.nan)
-    return [*answers, together, len(rows), *fits[0], *fits[1], *local_exponent(deep, depths), *compared]
+    return [*answers, together, len(rows), *fits[0], *fits[1], *exponent, *compared]
 
 
 def status(layers: Array, together: float, *numbers: float) -> str:

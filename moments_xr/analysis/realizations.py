@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from moments_xr.analysis.elementwise import elementwise
 
@@ -231,7 +231,7 @@ def reach(count: Array, m2: Array, m3: Array, level: float = LEVEL) -> tuple[Arr
     """
     spread = np.sqrt(m2 / (count - 1))
     skewness = np.where(m2 > 0, m3 / count / (m2 / count) ** 1.5, 0.0)
-    quantile = stats.t.ppf(0.5 + level / 2, count - 1) / np.sqrt(count)
+    quantile = special.stdtrit(count - 1, 0.5 + level / 2) / np.sqrt(count)  # Student, faster than stats.t
 
     def hall(end: Array) -> Array:
         moved = end - skewness / (6 * count)
