@@ -43,7 +43,7 @@ def evidence(ds: xr.Dataset) -> xr.Dataset:
     Statistics and thresholds are those of `classify`, at every layer as it takes them at the deepest. Of exploding
     sensitivity the statistic is the local growth rate of log χ per layer, since the measured layer nearest to half the
     depth (at the first since the image, where χ = 1). A power law's rate is positive too, so that alone it never says
-    `beyond`.
+    `beyond`. Sensitivity and gradients are in decades.
 
     Parameters
     ----------
@@ -52,18 +52,19 @@ def evidence(ds: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    Variables (pathology, layer): `statistic` (a geometric mean over realizations, of the rate the mean) with its 95 %
+    Variables (pathology, layer): `statistic` (a geometric mean over realizations, of rate and decades the mean) with its 95 %
     interval `statistic_low`, `statistic_high`, NaN below 3 realizations; `state`, one of
 
     * `safe`, `beyond`: the interval is on that side of the threshold. Pseudo-linearity takes increments δχ below 1.05
-      too, on average since half the depth: it is safe if either is, and beyond if both are.
+      too, on average since half the depth: it is safe if either is, and beyond if both are. Gradients are beyond if they are
+      or, without batch norm, the signal is, and safe if both are.
     * `straddling`: the interval holds the threshold.
     * `growing`: χ grows, but `classify` has not found this growth exponential; where it has, layers are `beyond` from
       `onset` on, and where it has found another growth, layers that do not grow are `safe`.
     * `few`: fewer than 8 realizations are alive down to the deepest layer; those that are not are left out everywhere.
     * `not measured`, or no realization is alive.
 
-    (pathology): `threshold`, and `verdict`, `onset`, `sentence` of `classify`. Without unit.
+    (pathology): `symbol`, `threshold`, `verdict`, `onset`, `sentence` of `classify`. Without unit.
 
     Raises
     ------
@@ -73,8 +74,8 @@ def evidence(ds: xr.Dataset) -> xr.Dataset:
     Examples
     --------
     >>> import moments_xr as mx
-    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 8, "network.depth": 20}), progress=False)
-    >>> str(mx.evidence(ds).state.sel(pathology="exploding_sensitivity", layer=20).values)
+    >>> ds = mx.run(mx.recipe("quickstart", {"realizations": 8, "network.depth": 40}), progress=False)
+    >>> str(mx.evidence(ds).state.sel(pathology="exploding_sensitivity", layer=40).values)
     'beyond'
     """
     ds = by_depth(ds)
