@@ -73,7 +73,7 @@ def advise(recipe: Recipe) -> Advice:
     Examples
     --------
     >>> import moments_xr as mx
-    >>> recipe = mx.recipe("quickstart", {"network.architecture": "vanilla", "network.activation": "tanh"})
+    >>> recipe = mx.recipe("quickstart", {"network.architecture": "vanilla", "network.activation": "tanh", "network.depth": 16})
     >>> advice = mx.advise(recipe.replace({"network.weights": {"law": "gaussian", "variance": 4.0}}))
     >>> advice.facts[0].value
     'chaotic'
